@@ -1,0 +1,310 @@
+"""Records and protocols: the words that every room shares.
+
+A planner, a reward, a policy or an agent knows only this file. Any backend that implements `World` plugs in: the learned
+model, a point mass with a closed-form answer, a pretrained video model or a true simulator.
+
+May import: torch. Refuses to know: how any of it is computed, stored or drawn.
+
+Shapes: B batch, M samples (futures of one row), T frames, S tokens per frame, C latent channels, A action dimensions,
+H height, W width.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ActionSpec:
+    """What one action vector means: its bounds, and optionally the name of each component.
+
+    Worlds, planners and policies speak in the units of the environment; a learned world maps them to [-1, 1] inside.
+
+    Raises:
+        ValueError: if `low` and `high` differ in length, are not finite, or leave no room between them.
+    """
+
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.low) != len(self.high):
+            raise ValueError(f"low has {len(self.low)} components and high has {len(self.high)}; give one bound each per action component")
+        for index, (low, high) in enumerate(zip(self.low, self.high, strict=True)):
+            if not (-float("inf") < low < high < float("inf")):
+                raise ValueError(f"action component {index} has bounds [{low}, {high}]; give finite bounds with low < high")
+        if self.names and len(self.names) != len(self.low):
+            raise ValueError(f"{len(self.names)} names for {len(self.low)} action components; give one name per component or none")
+
+    @property
+    def dim(self) -> int:
+        """Number of action components, A."""
+        return len(self.low)
+
+    def normalize(self, actions: Tensor) -> Tensor:
+        """Map actions (..., A) in environment units to [-1, 1]; differentiable, does not clip."""
+        low, high = self._bounds(actions)
+        return (actions - low) / (high - low) * 2 - 1
+
+    def denormalize(self, actions: Tensor) -> Tensor:
+        """Map actions (..., A) in [-1, 1] to environment units; differentiable, does not clip."""
+        low, high = self._bounds(actions)
+        return (actions + 1) / 2 * (high - low) + low
+
+    def clamp(self, actions: Tensor) -> Tensor:
+        """Clip actions (..., A), in environment units, to the bounds."""
+        low, high = self._bounds(actions)
+        return torch.minimum(torch.maximum(actions, low), high)
+
+    def _bounds(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        if like.shape[-1] != self.dim:
+            raise ValueError(f"actions have {like.shape[-1]} components in their last dimension, this world has {self.dim}")
+        return like.new_tensor(self.low), like.new_tensor(self.high)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Clip:
+    """A recorded stretch of video with what is known about it.
+
+    `actions[t]` is applied at frame `t` and leads to frame `t + 1` (gymnasium's and LeRobot's convention).
+
+    Attributes:
+        frames: (T, 3, H, W) uint8, RGB.
+        rate_hz: frames per second.
+        source: what the clip was cut from (an episode, a site); train and held-out sets are split by it.
+        actions: (T, A) float, environment units; None when the video carries no labels.
+        states: (T, D) float, ground truth where a simulator knows it.
+        rewards: (T,) float.
+        text: caption or task in words.
+    """
+
+    frames: Tensor
+    rate_hz: float
+    source: str
+    actions: Tensor | None = None
+    states: Tensor | None = None
+    rewards: Tensor | None = None
+    text: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.frames.dtype != torch.uint8 or self.frames.ndim != 4 or self.frames.shape[1] != 3:
+            raise ValueError(f"frames must be (T, 3, H, W) uint8, got {tuple(self.frames.shape)} {self.frames.dtype}")
+        if not self.rate_hz > 0:
+            raise ValueError(f"rate_hz must be positive, got {self.rate_hz}")
+        for name in ("actions", "states", "rewards"):
+            value = getattr(self, name)
+            if value is not None and len(value) != len(self.frames):
+                raise ValueError(f"{name} has {len(value)} rows for {len(self.frames)} frames; give one row per frame")
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Batch:
+    """What one training step sees. Masks say which labels exist, so labelled and unlabelled video mix freely.
+
+    Attributes:
+        frames: (B, T, 3, H, W) float in [0, 1]; None when `latents` are cached.
+        latents: (B, T, S, C) float; None when training on pixels.
+        actions: (B, T, A) float, environment units, zero where unknown; None when nothing in the batch is labelled.
+        action_mask: (B, T) bool, True where the action is known.
+        rewards: (B, T) float, zero where unknown.
+        reward_mask: (B, T) bool.
+    """
+
+    frames: Tensor | None = None
+    latents: Tensor | None = None
+    actions: Tensor | None = None
+    action_mask: Tensor | None = None
+    rewards: Tensor | None = None
+    reward_mask: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if (self.frames is None) == (self.latents is None):
+            raise ValueError("a batch holds either frames or latents, exactly one of the two")
+        video = self.frames if self.frames is not None else self.latents
+        assert video is not None
+        for name in ("actions", "action_mask", "rewards", "reward_mask"):
+            value = getattr(self, name)
+            if value is not None and value.shape[:2] != video.shape[:2]:
+                raise ValueError(f"{name} is {tuple(value.shape)} beside video {tuple(video.shape)}; the first two dimensions must agree")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class State:
+    """Everything a world needs to go on from here. A value: no operation changes it, forks share its storage.
+
+    Attributes:
+        latent: (B, S, C), the newest frame.
+        position: frames seen and imagined so far.
+        memory: what the backend keeps of the past (an attention cache, a simulator snapshot); opaque to everyone else.
+        heads: what the heads read at the newest frame, each (B, ...).
+        text: (B, L, D) text embedding, if the world is conditioned on words.
+    """
+
+    latent: Tensor
+    position: int
+    memory: Any = None
+    heads: Mapping[str, Tensor] = field(default_factory=dict)
+    text: Tensor | None = None
+
+    @property
+    def batch_size(self) -> int:
+        """Number of rows, B."""
+        return self.latent.shape[0]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rollout:
+    """Imagined futures.
+
+    Attributes:
+        latents: (M, B, T, S, C); frame `t` is what follows `actions[:, t]`.
+        actions: (B, T, A), environment units; None for a world rolled without actions.
+        state: the state after the last frame, batch M * B, samples first.
+        heads: what the heads read at each frame, each (M, B, T, ...).
+    """
+
+    latents: Tensor
+    actions: Tensor | None
+    state: State
+    heads: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.latents.ndim != 5:
+            raise ValueError(f"latents must be (M, B, T, S, C), got {tuple(self.latents.shape)}")
+
+    @property
+    def num_samples(self) -> int:
+        """Number of futures per row, M."""
+        return self.latents.shape[0]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Event:
+    """Something that is about to happen: its name, the probability that it does, and when (frames from now)."""
+
+    name: str
+    probability: float
+    frame: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """What a planner proposes.
+
+    Attributes:
+        actions: (T, A), environment units, inside the bounds.
+        score: the objective's value of these actions, higher is better.
+        trace: best score after each iteration, for plots and for tests of convergence.
+        num_evaluations: candidate rollouts that were paid for.
+    """
+
+    actions: Tensor
+    score: float
+    trace: tuple[float, ...] = ()
+    num_evaluations: int = 0
+
+
+@runtime_checkable
+class World(Protocol):
+    """A world that can be stepped, forked, rolled out and decoded. `testing.check_world` checks an implementation.
+
+    Every method is pure: a state that was passed in stays valid. Randomness is an input: with `noise` or `seed` a call is a
+    deterministic, differentiable function of (state, actions, noise). A seed draws one noise sequence per sample and shares it among
+    the rows of the batch (common random numbers), so a row's result does not depend on its neighbours. With neither, fresh
+    independent noise is drawn from torch's global generator. No method wraps itself in `no_grad` or detaches.
+    """
+
+    @property
+    def action_spec(self) -> ActionSpec | None:
+        """Bounds of the actions; None for a world that was trained without actions."""
+        ...
+
+    @property
+    def noise_shape(self) -> tuple[int, ...]:
+        """Shape of the noise behind one frame, usually (S, C)."""
+        ...
+
+    def step(self, state: State, action: Tensor | None, *, noise: Tensor | None = None, seed: int | None = None) -> State:
+        """The next state. `action` is (B, A) or None (the learned null action); `noise` is (B or 1, *noise_shape)."""
+        ...
+
+    def rollout(
+        self,
+        state: State,
+        actions: Tensor,
+        *,
+        samples: int = 1,
+        noise: Tensor | None = None,
+        seed: int | None = None,
+    ) -> Rollout:
+        """Futures of `state` under `actions` (B, T, A).
+
+        A state of batch 1 is shared by all B rows of actions without being copied. `noise` is (M, B or 1, T, *noise_shape).
+        """
+        ...
+
+    def decode(self, source: State | Rollout | Tensor) -> Tensor:
+        """Pixels in [0, 1]: (B, 3, H, W) of a state, (M, B, T, 3, H, W) of a rollout, (..., 3, H, W) of latents (..., S, C)."""
+        ...
+
+    def fork(self, state: State, count: int) -> State:
+        """`count` copies of each row, consecutive, batch B * count, sharing the storage of the past."""
+        ...
+
+
+@runtime_checkable
+class Objective(Protocol):
+    """Scores rollouts; higher is better."""
+
+    def __call__(self, rollout: Rollout) -> Tensor:
+        """(B,) scores of a rollout, averaged over its samples; differentiable where the objective is."""
+        ...
+
+
+@runtime_checkable
+class Planner(Protocol):
+    """Turns a state into a plan."""
+
+    def plan(self, state: State, *, seed: int | None = None) -> Plan:
+        """Plan from `state`, which has batch 1."""
+        ...
+
+
+@runtime_checkable
+class Policy(Protocol):
+    """Acts from a state."""
+
+    def __call__(self, state: State) -> Tensor:
+        """(B, A) actions in environment units."""
+        ...
+
+
+@runtime_checkable
+class Trainable(Protocol):
+    """Anything that the training loop can train: a `torch.nn.Module` with a loss."""
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Named scalar terms, which the loop balances and adds. Randomness comes from torch's global generator."""
+        ...
+
+
+@runtime_checkable
+class BatchSource(Protocol):
+    """An endless stream of batches whose position can be saved; the stream after a restore is the one that would have come."""
+
+    def __iter__(self) -> Iterator[Batch]: ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """The position, JSON-serialisable."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go to a position that `state_dict` returned."""
+        ...
