@@ -1,0 +1,119 @@
+"""Latents on disk: the tokenizer's output, computed once, so that the large model never waits for pixels.
+
+May import: data.store, data.episodes, data.pixels, rich. Refuses to know: what the tokenizer is; it is a function here.
+"""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
+
+from worldline.data.episodes import EpisodeStore
+from worldline.data.pixels import to_float
+from worldline.data.store import LABELS, ArrayStore, ArrayWriter, Episode
+
+Encode = Callable[[Tensor], Tensor]
+
+
+class LatentStore(ArrayStore):
+    """A store of latents (N, S, C) float16 with the labels of the episodes that they came from. See `ArrayStore`."""
+
+    video_array = "latents"
+
+    @property
+    def latent_shape(self) -> tuple[int, int]:
+        """(S, C): tokens per frame and channels per token."""
+        num_tokens, num_channels = self.video.shape[1:]
+        return num_tokens, num_channels
+
+
+def cache_latents(
+    store: EpisodeStore,
+    encode: Encode,
+    *,
+    key: str,
+    folder: str | Path,
+    chunk_frames: int | None = None,
+    context_frames: int = 0,
+    progress: bool = True,
+) -> LatentStore:
+    """Encode every episode of `store` into a `LatentStore` below `folder`; a second call with the same content opens what is there.
+
+    A call that was killed half way continues after the last episode that it finished.
+
+    Args:
+        store: the pixels; a view gives a store of that view's episodes only.
+        encode: frames (1, T, 3, H, W) float in [0, 1] -> latents (1, T, S, C); called without gradients.
+        key: names the tokenizer, usually a hash of its weights; another key means another sub-folder.
+        folder: where caches are kept.
+        chunk_frames: longest stretch given to `encode` at once; whole episodes when None.
+        context_frames: earlier frames put before each later chunk, for a tokenizer that looks back; their latents are dropped.
+        progress: draw a progress bar.
+
+    Raises:
+        ValueError: if `encode` returns other shapes, or latents that are not finite or too large for float16.
+    """
+    if (chunk_frames is not None and chunk_frames < 1) or context_frames < 0:
+        raise ValueError(f"chunk_frames is {chunk_frames} and context_frames is {context_frames}; give at least 1 and at least 0")
+    settings = f"{key} {store.fingerprint} {chunk_frames} {context_frames}"
+    folder = Path(folder) / hashlib.sha256(settings.encode()).hexdigest()[:16]
+    finished = folder.with_name(f"{folder.name}.episodes")
+    if not (folder / "store.json").is_file():
+        finished.mkdir(parents=True, exist_ok=True)
+        columns = (TextColumn("encoding episodes"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, disable=not progress) as bar:
+            for index, episode in bar.track(list(enumerate(store.episodes))):
+                path = finished / f"{index:06d}.npy"
+                if not path.is_file():
+                    chunks = list(_encode_chunks(store, episode, encode, chunk_frames, context_frames))
+                    _save_whole(torch.cat(chunks), path)
+        _collect(store, finished, folder)
+    shutil.rmtree(finished, ignore_errors=True)
+    return LatentStore.open(folder)
+
+
+def _encode_chunks(
+    store: EpisodeStore, episode: Episode, encode: Encode, chunk_frames: int | None, context_frames: int
+) -> Iterator[Tensor]:
+    """The latents (T', S, C) float16 of one episode, a chunk at a time."""
+    frames = store.rows("frames", episode)
+    assert frames is not None
+    step = chunk_frames or len(frames)
+    for start in range(0, len(frames), step):
+        first = max(0, start - context_frames)
+        pixels = to_float(frames[first : start + step])
+        with torch.no_grad():
+            latents = encode(pixels[None])
+        if latents.ndim != 4 or latents.shape[:2] != (1, len(pixels)):
+            raise ValueError(f"encode returned {tuple(latents.shape)} for frames {tuple(pixels[None].shape)}; it must return (1, T, S, C)")
+        half = latents[0, start - first :].to("cpu", torch.float16)
+        if not torch.isfinite(half).all():
+            raise ValueError(f"{episode.source}: latents hold NaN, infinity, or values beyond float16's 65504")
+        yield half
+
+
+def _save_whole(latents: Tensor, path: Path) -> None:
+    """Write an array under another name first, so that a file with the right name is always complete."""
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    with partial.open("wb") as file:
+        np.save(file, latents.numpy(), allow_pickle=False)
+    os.replace(partial, path)
+
+
+def _collect(store: EpisodeStore, finished: Path, folder: Path) -> None:
+    """Join the episodes' latents and their labels into one store."""
+    with ArrayWriter(folder) as writer:
+        for index, episode in enumerate(store.episodes):
+            arrays = {"latents": torch.from_numpy(np.load(finished / f"{index:06d}.npy", allow_pickle=False))}
+            for name in LABELS:
+                rows = store.rows(name, episode) if name in episode.labels else None
+                if rows is not None:
+                    arrays[name] = rows
+            writer.append(arrays, rate_hz=episode.rate_hz, source=episode.source, text=episode.text)
+        writer.finish(store.action_spec)

@@ -1,0 +1,299 @@
+"""LeRobotDataset in: robot recordings in the format that most of them are shared in.
+
+Two layouts are read. v2.1 has one parquet and one MP4 file per episode and `meta/*.jsonl`; v3.0 packs many episodes into
+each file and keeps `meta/episodes/*/*.parquet`, which says where each lies. Real downloads are incomplete: an episode whose
+files are missing or broken is skipped, counted and logged. `lerobot_writer` writes v3.0.
+
+May import: interfaces, data.decode, data.report, data.action_range, pyarrow. Refuses to know: the lerobot package, training.
+"""
+
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+
+from worldline.data.action_range import spec_from_actions, spec_from_range
+from worldline.data.decode import VideoError, read_video
+from worldline.data.pixels import Fit, Size
+from worldline.data.report import ReadReport
+from worldline.interfaces import ActionSpec, Clip
+
+logger = logging.getLogger(__name__)
+
+ACTION, STATE, REWARD = "action", "observation.state", "next.reward"
+
+
+class DatasetError(ValueError):
+    """A data set or an episode that is not what its format promises; the message says which part and why."""
+
+
+def read_lerobot(
+    root: str | Path,
+    *,
+    camera: str | None = None,
+    size: Size | None = None,
+    fit: Fit = "stretch",
+    report: ReadReport | None = None,
+) -> Iterator[Clip]:
+    """Read a LeRobotDataset (v2.1 or v3.0), one clip per episode, in order.
+
+    Actions come from `action`, states from `observation.state`, rewards from `next.reward`, text from the episode's task. The
+    rate is the data set's, the source is `<folder name>/episode_<index>`. An episode whose video ends early is cut to it.
+
+    Args:
+        root: the folder that holds `meta/`.
+        camera: which video feature to read; the first one that has files when None.
+        size: height and width to resize to, in pixels; the file's own when None.
+        fit: see `read_video`.
+        report: filled while the clips are consumed.
+
+    Raises:
+        FileNotFoundError: if there is no data set at `root`, or no video of the camera in it.
+        DatasetError: if its version or its `meta/` cannot be read, or, after the last episode, if none could be.
+    """
+    dataset = _open(Path(root))
+    camera = dataset.choose_camera(camera)
+    report = ReadReport() if report is None else report
+    episodes = dataset.episodes(camera)
+    for entry in episodes:
+        name = f"episode_{entry.index:06d}"
+        try:
+            clip = _read_episode(dataset, entry, size, fit, f"{dataset.root.absolute().name}/{name}")
+        except (DatasetError, VideoError, FileNotFoundError) as error:
+            report.skipped[name] = str(error)
+            logger.warning("%s: skipped: %s", name, error)
+            continue
+        report.num_clips += 1
+        yield clip
+    logger.info("%s: %s", root, report)
+    if report.num_clips == 0:
+        raise DatasetError(f"{root}: none of its {len(episodes)} episodes could be read: {report}")
+
+
+def action_spec_of(root: str | Path) -> ActionSpec | None:
+    """Bounds and names of the actions of the data set at `root`: from its statistics, or from the data where it has none.
+
+    Statistics give the exact minimum and maximum; without them the bounds are those of `spec_from_actions`. None when the
+    data set has no actions.
+
+    Raises:
+        FileNotFoundError, DatasetError: as `read_lerobot`.
+    """
+    dataset = _open(Path(root))
+    if ACTION not in dataset.features:
+        return None
+    names = _flat_names(dataset.features[ACTION].get("names"))
+    bounds = [stats for stats in dataset.statistics(ACTION) if {"min", "max"} <= stats.keys()]
+    if bounds:
+        low = torch.tensor([stats["min"] for stats in bounds], dtype=torch.float64).flatten(1).amin(0)
+        high = torch.tensor([stats["max"] for stats in bounds], dtype=torch.float64).flatten(1).amax(0)
+        return spec_from_range(low, high, names if len(names) == len(low) else ())
+    actions = [_matrix(pq.read_table(path, columns=[ACTION]), ACTION) for path in sorted((dataset.root / "data").rglob("*.parquet"))]
+    if not actions:
+        raise FileNotFoundError(f"{root}: neither statistics of the actions nor data files to take their bounds from")
+    everything = torch.cat(actions)
+    return spec_from_actions(everything, names if len(names) == everything.shape[1] else ())
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Entry:
+    """Where one episode lies: files relative to the root, and its first second in the video file."""
+
+    index: int
+    task: str | None
+    data: str
+    video: str
+    start_seconds: float
+
+
+class _Dataset:
+    """`meta/` of a data set of either version."""
+
+    def __init__(self, root: Path, info: Mapping[str, Any]) -> None:
+        self.root = root
+        self.is_packed = str(info["codebase_version"]).startswith("v3")
+        self.rate_hz = float(info["fps"])
+        self.features: Mapping[str, Mapping[str, Any]] = info["features"]
+        self._info = info
+        self._table: tuple[str, pa.Table] | None = None
+
+    def choose_camera(self, camera: str | None) -> str:
+        cameras = [name for name, feature in self.features.items() if feature.get("dtype") == "video"]
+        if camera is not None and camera not in cameras:
+            raise DatasetError(f"{self.root}: no video feature {camera!r}; it has {', '.join(cameras) or 'none (only images in tables?)'}")
+        for name in cameras if camera is None else [camera]:
+            pattern = f"videos/{name}/*/*.mp4" if self.is_packed else f"videos/*/{name}/*.mp4"
+            if next(self.root.glob(pattern), None):
+                return name
+        raise FileNotFoundError(
+            f"{self.root}: no video files of {camera or ' or '.join(cameras) or 'any camera'} under {self.root / 'videos'}"
+        )
+
+    def episodes(self, camera: str) -> list[_Entry]:
+        try:
+            entries = self._packed_episodes(camera) if self.is_packed else self._single_episodes(camera)
+        except (pa.ArrowException, OSError, LookupError, TypeError, ValueError, AttributeError) as error:
+            raise DatasetError(f"{self.root}: its meta/ does not describe its episodes ({type(error).__name__}: {error})") from error
+        if not entries:
+            raise DatasetError(f"{self.root}: its meta/ lists no episodes")
+        return entries
+
+    def statistics(self, feature: str) -> list[Mapping[str, Any]]:
+        """Statistics of one feature: of the whole data set, or, in v2.1, of each episode."""
+        whole = self.root / "meta" / "stats.json"
+        if whole.is_file():
+            return [_read_json(whole).get(feature, {})]
+        rows = _read_json_lines(self.root / "meta" / "episodes_stats.jsonl")
+        return [row.get("stats", {}).get(feature, {}) for row in rows]
+
+    def rows_of(self, entry: _Entry) -> pa.Table:
+        """The rows of one episode, in order."""
+        if self._table is None or self._table[0] != entry.data:
+            path = self.path(entry.data)
+            if not path.is_file():
+                raise FileNotFoundError(f"{path}: missing")
+            try:
+                self._table = (entry.data, pq.read_table(path))
+            except (pa.ArrowException, OSError) as error:
+                raise DatasetError(f"{path}: not readable as parquet ({error})") from error
+        table = self._table[1]
+        if self.is_packed:
+            if "episode_index" not in table.column_names:
+                raise DatasetError(f"{entry.data}: no column episode_index")
+            table = table.filter(ds.field("episode_index") == entry.index)
+        return table
+
+    def path(self, relative: str) -> Path:
+        """A file of the data set; its `meta/` must not lead anywhere else."""
+        if PurePosixPath(relative).is_absolute() or ".." in PurePosixPath(relative).parts:
+            raise DatasetError(f"{self.root}: its meta/ points outside of it, to {relative}")
+        return self.root / relative
+
+    def _single_episodes(self, camera: str) -> list[_Entry]:
+        entries = []
+        for row in _read_json_lines(self.root / "meta" / "episodes.jsonl"):
+            index = int(row["episode_index"])
+            chunk = index // int(self._info.get("chunks_size") or 1000)
+            # Converters in the wild call the chunk either way.
+            keys = {"episode_chunk": chunk, "chunk_index": chunk, "episode_index": index, "video_key": camera}
+            entries.append(
+                _Entry(
+                    index=index,
+                    task=_first_task(row.get("tasks")),
+                    data=self._info["data_path"].format(**keys),
+                    video=self._info["video_path"].format(**keys),
+                    start_seconds=0.0,
+                )
+            )
+        return entries
+
+    def _packed_episodes(self, camera: str) -> list[_Entry]:
+        video = f"videos/{camera}"
+        columns = ["episode_index", "tasks", "data/chunk_index", "data/file_index"]
+        columns += [f"{video}/{name}" for name in ("chunk_index", "file_index", "from_timestamp")]
+        paths = sorted((self.root / "meta" / "episodes").glob("*/*.parquet"))
+        rows = [row for path in paths for row in pq.read_table(path, columns=columns).to_pylist()]
+        return [
+            _Entry(
+                index=row["episode_index"],
+                task=_first_task(row["tasks"]),
+                data=self._info["data_path"].format(chunk_index=row["data/chunk_index"], file_index=row["data/file_index"]),
+                video=self._info["video_path"].format(
+                    video_key=camera, chunk_index=row[f"{video}/chunk_index"], file_index=row[f"{video}/file_index"]
+                ),
+                start_seconds=row[f"{video}/from_timestamp"],
+            )
+            for row in sorted(rows, key=lambda row: row["episode_index"])
+        ]
+
+
+def _open(root: Path) -> _Dataset:
+    path = root / "meta" / "info.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"{root}: no LeRobotDataset here (meta/info.json is missing)")
+    info = _read_json(path)
+    missing = {"codebase_version", "fps", "features", "data_path", "video_path"} - info.keys()
+    if missing:
+        raise DatasetError(f"{path}: lacks {', '.join(sorted(missing))}")
+    if not str(info["codebase_version"]).startswith(("v2.", "v3.")):
+        raise DatasetError(f"{path}: version {info['codebase_version']}; versions 2.x and 3.x are read, convert older ones with lerobot")
+    return _Dataset(root, info)
+
+
+def _read_episode(dataset: _Dataset, entry: _Entry, size: Size | None, fit: Fit, source: str) -> Clip:
+    table = dataset.rows_of(entry)
+    if table.num_rows == 0:
+        raise DatasetError(f"{entry.data}: no rows of episode {entry.index}")
+    video = dataset.path(entry.video)
+    clip = read_video(video, size=size, fit=fit, start_seconds=entry.start_seconds, max_frames=table.num_rows)
+    length = len(clip)
+    if length < table.num_rows:
+        logger.warning("%s: %d of %d frames; the episode is cut to them", video, length, table.num_rows)
+    labels = {name: _matrix(table, name)[:length] for name in (ACTION, STATE, REWARD) if name in table.column_names}
+    rewards = labels.get(REWARD)
+    return Clip(
+        frames=clip.frames,
+        rate_hz=dataset.rate_hz,
+        source=source,
+        actions=labels.get(ACTION),
+        states=labels.get(STATE),
+        rewards=None if rewards is None else rewards[:, 0],
+        text=entry.task or None,
+    )
+
+
+def _matrix(table: pa.Table, name: str) -> Tensor:
+    """A column of numbers, or of lists of one length, as (rows, dim) float32."""
+    column = table[name].combine_chunks()
+    if pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type) or pa.types.is_large_list(column.type):
+        column = column.flatten()
+    try:
+        values = column.cast(pa.float64()).to_numpy(zero_copy_only=False).astype(np.float32)
+        matrix = torch.from_numpy(values.reshape(table.num_rows, -1) if table.num_rows else values.reshape(0, 1))
+    except (pa.ArrowException, ValueError) as error:
+        raise DatasetError(f"column {name} does not hold vectors of one length ({error})") from error
+    if not torch.isfinite(matrix).all():
+        raise DatasetError(f"column {name} holds missing, NaN or infinite values")
+    return matrix
+
+
+def _first_task(tasks: object) -> str | None:
+    return str(tasks[0]) if isinstance(tasks, list) and tasks else None
+
+
+def _flat_names(names: object) -> tuple[str, ...]:
+    """Component names; data sets in the wild write a list, a list in a list, or a list under a key."""
+    if isinstance(names, Mapping):
+        names = list(names.values())
+    if not isinstance(names, list):
+        return () if names is None else (str(names),)
+    return tuple(flat for name in names for flat in _flat_names(name))
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{path}: not readable as JSON ({error})") from error
+    if not isinstance(content, dict):
+        raise DatasetError(f"{path}: holds a {type(content).__name__}, not an object")
+    return content
+
+
+def _read_json_lines(path: Path) -> list[dict[str, Any]]:
+    if not path.is_file():
+        return []
+    try:
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except ValueError as error:
+        raise DatasetError(f"{path}: not readable as JSON lines ({error})") from error
+    return [row for row in rows if isinstance(row, dict)]

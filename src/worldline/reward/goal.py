@@ -1,0 +1,104 @@
+"""Reaching a goal image, measured between latents.
+
+May import: torch and `worldline.interfaces`. Refuses to know: how the goal image became latents.
+
+Shapes: B batch, M samples, T frames, S tokens, C channels.
+"""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from worldline.interfaces import Rollout
+
+
+class GoalLatent:
+    """Objective: minus the distance between a rollout's latents and a goal's.
+
+        score = - sum over t of time_weights[t] * mean over s of token_weights[s] * mean over c of distance(z[t, s, c], goal[s, c])
+
+    Squared distance is the usual choice of latent planners (DINO-WM, arXiv 2411.04983); absolute distance that of V-JEPA 2-AC
+    (arXiv 2506.09985), which weighs a few large errors less.
+
+    Args:
+        goal_latent: (S, C), for example `world.prompt(goal_image).latent[0]`.
+        over_time: "final" judges the last frame only, "mean" every frame alike, which asks to arrive early and to stay.
+        final_weight: with "mean", how many frames the last one counts for.
+        distance: "mse" or "mae".
+        token_weights: (S,) non-negative, how much each token counts; all alike if None. See `moving_token_weights`.
+
+    Raises:
+        ValueError: if the goal is not (S, C) or not finite, an option is unknown, or the weights do not fit or are all zero.
+    """
+
+    def __init__(
+        self,
+        goal_latent: Tensor,
+        *,
+        over_time: Literal["final", "mean"] = "final",
+        final_weight: float = 1.0,
+        distance: Literal["mse", "mae"] = "mse",
+        token_weights: Tensor | None = None,
+    ) -> None:
+        if goal_latent.ndim != 2 or not goal_latent.isfinite().all():
+            raise ValueError(f"goal_latent is {tuple(goal_latent.shape)}; give the finite latents (S, C) of one frame")
+        if over_time not in ("final", "mean"):
+            raise ValueError(f'over_time is {over_time!r}; choose "final" or "mean"')
+        if distance not in ("mse", "mae"):
+            raise ValueError(f'distance is {distance!r}; choose "mse" or "mae"')
+        if not 0 < final_weight < float("inf"):
+            raise ValueError(f"final_weight is {final_weight}; it must be positive and finite")
+        weights = torch.ones_like(goal_latent[:, 0]) if token_weights is None else token_weights.to(goal_latent)
+        if weights.shape != goal_latent.shape[:1] or not (weights >= 0).all() or not 0 < weights.sum() < float("inf"):
+            raise ValueError(
+                f"token_weights are {tuple(weights.shape)} for {len(goal_latent)} tokens; give (S,) non-negative, not all zero"
+            )
+        self.goal_latent = goal_latent
+        self.over_time = over_time
+        self.final_weight = final_weight
+        self.distance = distance
+        self.token_weights = weights / weights.mean()
+
+    def __call__(self, rollout: Rollout) -> Tensor:
+        """(B,) scores, mean over samples.
+
+        Raises:
+            ValueError: if the rollout's tokens or channels are not the goal's.
+        """
+        latents = rollout.latents
+        if latents.shape[-2:] != self.goal_latent.shape:
+            raise ValueError(
+                f"the rollout has latents {tuple(latents.shape[-2:])} per frame and the goal {tuple(self.goal_latent.shape)}; "
+                "make the goal with the same world"
+            )
+        if self.over_time == "final":
+            latents = latents[:, :, -1:]
+        difference = latents - self.goal_latent.to(latents)
+        error = difference.square() if self.distance == "mse" else difference.abs()
+        per_frame = (error.mean(-1) * self.token_weights.to(latents)).mean(-1)
+        time_weights = torch.ones_like(per_frame[0, 0])
+        time_weights[-1] = self.final_weight if self.over_time == "mean" else 1.0
+        return -(per_frame * time_weights / time_weights.sum()).sum(-1).mean(0)
+
+
+def moving_token_weights(latents: Tensor, *, floor: float = 0.05) -> Tensor:
+    """Weights (S,) with mean 1 that make tokens count by how much they change, so that a small moving thing is not lost in a still scene.
+
+        weight[s] = floor + (1 - floor) * var[s] / mean of var,   var[s] = variance over frames, mean over channels
+
+    Args:
+        latents: (T, S, C), T >= 2: frames of a clip, or the current frame and the goal stacked.
+        floor: share of the weight that is spread evenly, in [0, 1]; a scene in which nothing moves is weighted evenly.
+
+    Raises:
+        ValueError: if `latents` is not (T, S, C) with T >= 2, or `floor` is not in [0, 1].
+    """
+    if latents.ndim != 3 or len(latents) < 2:
+        raise ValueError(f"latents are {tuple(latents.shape)}; give (T, S, C) with at least two frames")
+    if not 0 <= floor <= 1:
+        raise ValueError(f"floor is {floor}; it must be in [0, 1]")
+    variance = latents.var(0, correction=0).mean(-1)
+    if not variance.any():
+        return torch.ones_like(variance)
+    return floor + (1 - floor) * variance / variance.mean()

@@ -1,0 +1,9 @@
+"""Pixels <-> latents: what a frame looks like, in a few tokens.
+
+May import: torch, nn, interfaces. Refuses to know: actions, the future, where videos come from.
+"""
+
+from worldline.tokenizer.network import Tokenizer, TokenizerConfig
+from worldline.tokenizer.objective import TokenizerObjective
+
+__all__ = ["Tokenizer", "TokenizerConfig", "TokenizerObjective"]
