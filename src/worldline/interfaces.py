@@ -78,7 +78,7 @@ class Clip:
         source: what the clip was cut from (an episode, a site); train and held-out sets are split by it.
         actions: (T, A) float, environment units; None when the video carries no labels.
         states: (T, D) float, ground truth where a simulator knows it.
-        rewards: (T,) float.
+        rewards: (T,) float; `rewards[t]` is what arriving at frame `t` earned.
         text: caption or task in words.
     """
 
@@ -113,7 +113,7 @@ class Batch:
         latents: (B, T, S, C) float; None when training on pixels.
         actions: (B, T, A) float, environment units, zero where unknown; None when nothing in the batch is labelled.
         action_mask: (B, T) bool, True where the action is known.
-        rewards: (B, T) float, zero where unknown.
+        rewards: (B, T) float, of arriving at each frame, zero where unknown.
         reward_mask: (B, T) bool.
     """
 
@@ -246,7 +246,8 @@ class World(Protocol):
     ) -> Rollout:
         """Futures of `state` under `actions` (B, T, A).
 
-        A state of batch 1 is shared by all B rows of actions without being copied. `noise` is (M, B or 1, T, *noise_shape).
+        A state of batch 1 is shared by all B rows of actions without being copied. `noise` is (M, B or 1, T, *noise_shape)
+        and, where given, says how many samples there are. A world without actions takes actions of shape (B, T, 0), which only say how many rows and frames are wanted.
         """
         ...
 
@@ -272,8 +273,8 @@ class Objective(Protocol):
 class Planner(Protocol):
     """Turns a state into a plan."""
 
-    def plan(self, state: State, *, seed: int | None = None) -> Plan:
-        """Plan from `state`, which has batch 1."""
+    def plan(self, state: State, *, seed: int | None = None, initial: Tensor | None = None) -> Plan:
+        """Plan from `state`, which has batch 1; `initial` (T, A) is where the search starts, such as the last plan moved on."""
         ...
 
 

@@ -34,12 +34,16 @@ def test_decay_of_zero_is_the_weights_themselves() -> None:
 def test_swap_shows_the_average_and_gives_the_weights_back_even_after_an_error() -> None:
     model = nn.Linear(3, 3)
     average = WeightAverage(model, 0.9)
-    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     start = average.tensors()["weight"].clone()
     moved(model, 1 / 3)
-    with pytest.raises(RuntimeError, match="drawing"), average.swapped_in():
-        assert torch.equal(model.weight, before["weight"])
-        raise RuntimeError("drawing failed")
+
+    def draw() -> None:
+        with average.swapped_in():
+            assert torch.equal(model.weight, start)
+            raise RuntimeError("drawing failed")
+
+    with pytest.raises(RuntimeError, match="drawing"):
+        draw()
     assert torch.equal(model.weight, torch.full((3, 3), 1 / 3))
     assert torch.equal(average.tensors()["weight"], start)
 

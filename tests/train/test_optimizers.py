@@ -6,11 +6,14 @@ from torch.optim import AdamW, Muon
 from worldline.train.optimizers import build_optimizers, muon_parameters, optimizer_tensors, restore_optimizers, scale_learning_rates
 
 
+class Input(nn.Linear):
+    adamw = True
+
+
 class Network(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.inner = nn.Linear(48, 64)
-        self.inner.adamw = True
+        self.inner = Input(48, 64)
         self.hidden = nn.Linear(64, 32)
         self.narrow = nn.Linear(32, 31)
         self.embedding = nn.Embedding(64, 64)

@@ -20,8 +20,10 @@ from worldline.data.lerobot_writer import write_lerobot
 from worldline.data.loader import Loader, concatenate_actions, concatenate_spec
 from worldline.data.pixels import Fit, Size, resize_frames, to_float, to_uint8
 from worldline.data.report import ReadReport
+from worldline.data.store import ArrayStore
 
 __all__ = [
+    "ArrayStore",
     "DatasetError",
     "EpisodeStore",
     "Fit",

@@ -162,7 +162,8 @@ def read_video_indexed(
                     break
         except _DECODE_ERRORS as error:
             if strict or not frames:
-                raise VideoError(f"{path}: damaged after {len(frames)} frames ({_reason(error)})") from error
+                damage = f"damaged after {len(frames)} frames" if frames else "no frame could be decoded"
+                raise VideoError(f"{path}: {damage} ({_reason(error)})") from error
             logger.warning("%s: damaged; keeping the %d frames before the damage (%s)", path, len(frames), _reason(error))
         if not frames:
             raise VideoError(f"{path}: no frame at or after {start_seconds:g} s")

@@ -246,12 +246,13 @@ def _arrow(values: np.ndarray) -> pa.Array:
     return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[1])
 
 
-def _sample_pixels(clip: Clip, num_frames: int = 8, num_pixels_per_side: int = 16) -> np.ndarray:
-    """(N, 16 * 16, 3) pixels in [0, 1], spread over the clip: enough for a channel's statistics."""
-    frames = clip.frames[:: max(1, len(clip) // num_frames)][:num_frames]
-    steps = [max(1, side // num_pixels_per_side) for side in frames.shape[-2:]]
-    pixels = frames[:, :, :: steps[0], :: steps[1]][:, :, :num_pixels_per_side, :num_pixels_per_side]
-    return to_float(pixels).flatten(2).transpose(1, 2).numpy()
+def _sample_pixels(clip: Clip, max_frames: int = 8, max_side: int = 16) -> np.ndarray:
+    """(N, P, 3) pixels in [0, 1], spread evenly over the clip: enough for a channel's statistics."""
+    frames = clip.frames
+    for dim, most in ((0, max_frames), (2, max_side), (3, max_side)):
+        length = frames.shape[dim]
+        frames = frames.index_select(dim, torch.linspace(0, length - 1, min(length, most)).round().long())
+    return to_float(frames).flatten(2).transpose(1, 2).numpy()
 
 
 def _stats(values: np.ndarray, *, is_image: bool) -> Mapping[str, list[Any]]:

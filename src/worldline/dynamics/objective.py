@@ -143,8 +143,8 @@ class ShortcutObjective(nn.Module):
             terms["inverse"] = (error * weight).sum() / weight.sum().clamp_min(1)
         if batch.rewards is not None:
             known = torch.ones_like(signal, dtype=torch.bool) if batch.reward_mask is None else batch.reward_mask
-            error = (heads["reward"].float() - _delayed(batch.rewards.float())).square()
-            weight = _delayed(known) * signal
+            error = (heads["reward"].float() - batch.rewards.float()).square()
+            weight = known * signal
             terms["reward"] = (error * weight).sum() / weight.sum().clamp_min(1)
 
 

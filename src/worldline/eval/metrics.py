@@ -1,0 +1,80 @@
+"""Picture metrics and the floors that every prediction is measured against.
+
+May import: torch. Refuses to know: worlds, data sets.
+"""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def psnr(predicted: Tensor, true: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio in dB of frames (..., 3, H, W) in [0, 1], one value per frame, at most 100."""
+    return psnr_of_error((predicted - true).square().mean((-3, -2, -1)))
+
+
+def psnr_of_error(mean_squared_error: Tensor) -> Tensor:
+    """Mean squared errors as PSNR in dB; errors below 1e-10 count as 1e-10."""
+    return -10 * mean_squared_error.clamp_min(1e-10).log10()
+
+
+def ssim(predicted: Tensor, true: Tensor) -> Tensor:
+    """Structural similarity (Wang et al., 2004) of frames (..., 3, H, W) in [0, 1], one value per frame.
+
+    Gaussian window of 11 pixels and standard deviation 1.5, constants 0.01 and 0.03, means over channels and over the pixels that the
+    window fits around.
+
+    Raises:
+        ValueError: for frames of fewer than 11 pixels a side.
+    """
+    if min(true.shape[-2:]) < 11:
+        raise ValueError(f"SSIM needs frames of at least 11 x 11 pixels, got {tuple(true.shape[-2:])}")
+    lead = true.shape[:-3]
+    x, y = (frames.reshape(-1, 1, *frames.shape[-2:]) for frames in (predicted, true))
+    axis = torch.arange(11, dtype=x.dtype, device=x.device) - 5
+    line = torch.exp(-(axis**2) / (2 * 1.5**2))
+    line = line / line.sum()
+
+    def blur(images: Tensor) -> Tensor:
+        return F.conv2d(F.conv2d(images, line.view(1, 1, 1, -1)), line.view(1, 1, -1, 1))
+
+    mean_x, mean_y = blur(x), blur(y)
+    variance_x, variance_y = blur(x * x) - mean_x**2, blur(y * y) - mean_y**2
+    covariance = blur(x * y) - mean_x * mean_y
+    luminance = (2 * mean_x * mean_y + 0.01**2) / (mean_x**2 + mean_y**2 + 0.01**2)
+    structure = (2 * covariance + 0.03**2) / (variance_x + variance_y + 0.03**2)
+    return (luminance * structure).mean((-3, -2, -1)).view(*lead, -1).mean(-1)
+
+
+def copy_last(prompt: Tensor, num_frames: int) -> Tensor:
+    """The floor that says nothing changes: the last frame of prompts (B, P, 3, H, W), repeated, (B, T, 3, H, W)."""
+    return prompt[:, -1:].expand(-1, num_frames, -1, -1, -1)
+
+
+def linear_extrapolation(prompt: Tensor, num_frames: int) -> Tensor:
+    """The floor that says every pixel goes on changing as it last did, clipped to [0, 1]; needs two frames of prompt."""
+    if prompt.shape[1] < 2:
+        raise ValueError("linear extrapolation needs a prompt of at least two frames")
+    ahead = torch.arange(1, num_frames + 1, dtype=prompt.dtype, device=prompt.device).view(1, -1, 1, 1, 1)
+    return (prompt[:, -1:] + ahead * (prompt[:, -1:] - prompt[:, -2:-1])).clamp(0, 1)
+
+
+def random_frames(prompt: Tensor, num_frames: int) -> Tensor:
+    """The floor that knows the data but not the scene: the last frame of another row's prompt, repeated."""
+    if len(prompt) < 2:
+        raise ValueError("the random floor takes its frames from other rows; give at least two")
+    return copy_last(prompt.roll(1, dims=0), num_frames)
+
+
+def bootstrap_interval(values: Tensor, statistic: Callable[[Tensor], Tensor] | None = None, *, num_resamples: int = 1000, seed: int = 0) -> tuple[float, float]:
+    """95 % interval of a statistic of rows (N, ...), by resampling rows with replacement (Efron, 1979). The mean by default."""
+    generator = torch.Generator().manual_seed(seed)
+    picks = torch.randint(len(values), (num_resamples, len(values)), generator=generator)
+    if statistic is None:
+        results = values[picks].mean(1)
+    else:
+        results = torch.stack([statistic(values[pick]) for pick in picks])
+    low, high = torch.quantile(results.double(), torch.tensor([0.025, 0.975], dtype=torch.float64), dim=0)
+    return float(low), float(high)

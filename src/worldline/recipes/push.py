@@ -1,0 +1,53 @@
+"""Push-T: a disc that goes where it is told and shoves a T-shaped block. Data from the real `gym-pusht`, collected on the spot.
+
+May import: recipes.recipe, envs, data, and what they configure. Refuses to know: how training works.
+"""
+
+from pathlib import Path
+
+from worldline.data import EpisodeStore
+from worldline.dynamics import SamplerConfig, ShortcutConfig
+from worldline.envs.pusht import collect_pusht, pusht_action_spec
+from worldline.recipes.recipe import Recipe
+from worldline.tokenizer import TokenizerConfig
+from worldline.train import TrainConfig
+
+FRAME_SKIP = 2
+"""Simulator steps of 0.1 s per frame: at 5 Hz a step is long enough for the disc to arrive where the action sends it."""
+
+
+def push(*, tokenizer_minutes: float = 15, dynamics_minutes: float = 40) -> Recipe:
+    """A `tiny` world of Push-T at 64 px and 5 Hz; about an hour on one CPU core."""
+    return Recipe(
+        name="push",
+        size="tiny",
+        tokenizer=TokenizerConfig(image_size=64, grid=4, latent_dim=32, width=128, num_layers=2, window=2),
+        tokenizer_training=TrainConfig(
+            steps=200_000,
+            duration_seconds=60 * tokenizer_minutes,
+            learning_rate=1e-3,
+            muon_learning_rate=1e-2,
+            decay_fraction=0.3,
+            sample_every_steps=500,
+        ),
+        dynamics_training=TrainConfig(
+            steps=200_000,
+            duration_seconds=60 * dynamics_minutes,
+            learning_rate=1e-3,
+            muon_learning_rate=1e-2,
+            decay_fraction=0.3,
+            sample_every_steps=1000,
+        ),
+        shortcut=ShortcutConfig(self_after=2000),
+        sampler=SamplerConfig(num_steps=4),
+        tokenizer_batch=(32, 4),
+        dynamics_batch=(16, 12),
+    )
+
+
+def collect_push(folder: Path, *, num_episodes: int, num_frames: int, size: int, seed: int, num_workers: int) -> EpisodeStore:
+    """Open the Push-T episodes in `folder`, or collect them there first."""
+    if (folder / "store.json").is_file():
+        return EpisodeStore.open(folder)
+    clips = collect_pusht(num_episodes, num_frames=num_frames, size=size, seed=seed, frame_skip=FRAME_SKIP, num_workers=num_workers)
+    return EpisodeStore.build(folder, clips, action_spec=pusht_action_spec())
