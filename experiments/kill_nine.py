@@ -84,9 +84,8 @@ def work(folder: Path, steps: int) -> None:
     train(Denoiser(), Stream(), config, folder, device="cpu")
 
 
-def start(folder: Path, steps: int) -> subprocess.Popen[bytes]:
-    command = [sys.executable, __file__, "--work", str(folder), "--steps", str(steps)]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+def command(folder: Path, steps: int) -> list[str]:
+    return [sys.executable, __file__, "--work", str(folder), "--steps", str(steps)]
 
 
 def leftovers(folder: Path) -> list[str]:
@@ -164,13 +163,14 @@ def run(kills: int, root: Path, seed: int) -> dict[str, Any]:
     broken, unbroken = root / "broken", root / "unbroken"
     deaths: list[dict[str, Any]] = []
     for number, moment in zip(range(kills), itertools.cycle(("steps", "save", "start", "save"))):
-        if not killer.kill(start(broken, steps), broken, moment):
+        life = subprocess.Popen(command(broken, steps), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        if not killer.kill(life, broken, moment):
             break  # it finished or failed before it could be killed; the figures will say so
         deaths.append(inspect(broken, moment))
         print(f"kill {number + 1:3d}  {deaths[-1]}", file=sys.stderr)
-    _, errors = (process := start(broken, steps)).communicate()
-    if process.returncode:
-        raise RuntimeError(f"the last life failed:\n{errors.decode()}")
+    last = subprocess.run(command(broken, steps), capture_output=True, text=True, check=False)
+    if last.returncode:
+        raise RuntimeError(f"the last life failed:\n{last.stderr}")
     work(unbroken, steps)
     return {
         "kills": len(deaths),

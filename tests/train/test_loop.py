@@ -5,9 +5,6 @@ import itertools
 import json
 import math
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,7 +19,6 @@ from worldline.train import TrainConfig, TrainingDivergedError, TrainReport, loo
 
 CONFIG = TrainConfig(steps=24, warmup_steps=3, checkpoint_every_steps=5, log_every_steps=4, seed=5)
 LONG = dataclasses.replace(CONFIG, steps=100, checkpoint_every_steps=20)
-KILL_NINE = Path(__file__).parents[2] / "experiments" / "kill_nine.py"
 
 
 class Denoiser(nn.Module):
@@ -203,6 +199,19 @@ def test_looking_on_changes_nothing(unbroken: Path, tmp_path: Path) -> None:
     average = everything(unbroken)[0]["average.inner.weight"]
     assert report.metrics["weight"] == average.abs().mean().item()
     assert rows(tmp_path, "eval/weight")[-1] == (24, report.metrics["weight"])
+
+
+def test_a_run_stopped_in_its_very_last_step_still_shows_its_result(tmp_path: Path) -> None:
+    seen: list[int] = []
+    _, report = run(tmp_path, change=stop_at(24), on_sample=lambda _, step: seen.append(step))
+    assert report.finished
+    assert report.interrupted
+    assert seen == [24]
+
+
+def test_a_weight_for_an_unknown_term_is_pointed_out_once(tmp_path: Path, capsys) -> None:
+    run(tmp_path, dataclasses.replace(CONFIG, loss_weights={"sqare": 2.0}))
+    assert capsys.readouterr().err.count("loss_weights names ['sqare']; so far the model's terms are ['absolute', 'square']") == 1
 
 
 def test_the_callers_generator_is_left_alone(tmp_path: Path) -> None:
@@ -388,27 +397,3 @@ def test_a_finished_run_can_be_prolonged(tmp_path: Path) -> None:
 def test_settings_out_of_range_are_named(name: str, value: Any) -> None:
     with pytest.raises(ValueError, match=f"{name} is {value}; give"):
         dataclasses.replace(CONFIG, **{name: value})
-
-
-def test_sigterm_from_outside_saves_before_the_process_ends(tmp_path: Path) -> None:
-    with subprocess.Popen(
-        [sys.executable, str(KILL_NINE), "--work", str(tmp_path), "--steps", "1000000"], stderr=subprocess.DEVNULL
-    ) as process:
-        metrics = tmp_path / "metrics.jsonl"
-        while process.poll() is None and not (metrics.exists() and metrics.stat().st_size):
-            time.sleep(0.01)
-        process.terminate()
-        assert process.wait() == 0
-    assert max(list_checkpoints(tmp_path / "checkpoints")) == rows(tmp_path)[-1][0] > 0
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="kill -9 is POSIX")
-def test_kill_nine_at_random_moments_loses_nothing() -> None:
-    done = subprocess.run([sys.executable, str(KILL_NINE), "--kills", "6", "--json"], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    figures = json.loads(done.stdout)
-    assert figures["kills"] == 6
-    assert figures["kills_in_save"] >= 2
-    assert figures["unloadable"] == 0
-    assert figures["most_steps_lost"] <= figures["checkpoint_every_steps"]
-    assert figures["equal_to_unbroken"]

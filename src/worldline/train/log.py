@@ -74,7 +74,9 @@ class RunLog:
     def _show(self, step: int, progress: float, figures: Mapping[str, float]) -> None:
         shown = {name: value for name, value in figures.items() if not name.startswith("train/") or name in _SHOWN}
         text = "  ".join(f"{name.rpartition('/')[2].replace('_', ' ')} {value:.4g}" for name, value in shown.items())
-        if self._bar:
+        if "train/loss" not in figures:  # an evaluation: rare, and worth keeping on the screen
+            self.note(f"step {step}  {text}")
+        elif self._bar:
             self._bar.update(self._task, completed=progress, figures=f"step {step}  {text}")
         elif progress - self._shown_at >= _QUIET_SHARE or progress >= 1:
             self._shown_at = progress

@@ -232,7 +232,7 @@ class _Run:
                 self._stretch(batches, log, stop)
                 if self.progress >= 1 or stop.requested:
                     break
-            if not stop.requested:
+            if self.progress >= 1:
                 self._callbacks(log)
             self._save()
         return self._report(interrupted=stop.requested)
@@ -256,6 +256,9 @@ class _Run:
             ends = state.step % config.log_every_steps == 0 or self.progress >= 1 or stop.requested
             if ends and accepted:
                 speed = (state.num_frames - frames_before) / busy_seconds
+                unknown = config.loss_weights.keys() - accepted[-1].terms.keys()
+                if unknown and self.loss is None:
+                    log.note(f"loss_weights names {sorted(unknown)}; so far the model's terms are {sorted(accepted[-1].terms)}")
                 log.record(state.step, self.progress, self._figures(accepted, config.learning_rate * factor, speed))
             if config.sample_every_steps and state.step % config.sample_every_steps == 0 and self.progress < 1 and not stop.requested:
                 self._callbacks(log)

@@ -3,7 +3,7 @@
 A random walk rarely touches the block, so a world filmed under one learns a static block. `Pusher` goes behind the block, pushes
 through, retreats and does it again; `Wanderer` strolls about.
 
-May import: numpy. Refuses to know: the simulator, pictures, clips.
+May import: numpy, the simulator's constants. Refuses to know: the simulator itself, pictures, clips.
 
 Points and directions in the plane are complex numbers: adding shifts, multiplying by `exp(1j * angle)` rotates.
 """
@@ -222,23 +222,24 @@ def way_around(agent: complex, point: complex, pose: Pose) -> complex:
     `point` where no path is free.
     """
     ends = (np.array([agent, point]) - pose.origin) / pose.rotation
-    if np.isfinite(_free_lengths(ends)[0, 1]):
+    if np.isfinite(_path_costs(ends)[0, 1]):
         return point
     ring = (pose.center + RING).view(float).clip(MARGIN, ARENA_SIZE - MARGIN).view(complex)
     nodes = np.concatenate([ends, (ring - pose.origin) / pose.rotation])
-    lengths = _free_lengths(nodes)
+    costs = _path_costs(nodes)
     distance = np.where(np.arange(len(nodes)) == 1, 0.0, np.inf)  # of each node from `point`
     for _ in range(len(nodes) // 2):
-        distance = np.minimum(distance, (lengths + distance).min(1))
-    following = 1 + int(np.argmin((lengths + distance)[0, 1:]))
+        distance = np.minimum(distance, (costs + distance).min(1))
+    following = 1 + int(np.argmin((costs + distance)[0, 1:]))
     return pose.to_table(complex(nodes[following])) if np.isfinite(distance[0]) else point
 
 
-def _free_lengths(nodes: np.ndarray) -> np.ndarray:
-    """Lengths (N, N) of the straight paths between nodes (N,) in the block's coordinates; infinite where the disc would touch."""
+def _path_costs(nodes: np.ndarray) -> np.ndarray:
+    """Costs (N, N) of the straight paths between nodes (N,) in the block's coordinates; infinite where the disc would touch."""
     steps = nodes - nodes[:, None]
     paths = nodes[:, None, None] + steps[:, :, None] * np.linspace(0, 1, 12)
     clearance = distance_to_block(nodes)
     # A path may start or end close to the block, but must not come closer than its ends do.
     needed = np.minimum(AGENT_RADIUS + 8, np.minimum(clearance[:, None], clearance)) - 1
-    return np.where(distance_to_block(paths).min(-1) >= needed, np.abs(steps), np.inf)
+    # One unit per path makes fewer corners win a tie, as when the agent stands on one.
+    return np.where(distance_to_block(paths).min(-1) >= needed, np.abs(steps) + 1, np.inf)

@@ -1,6 +1,6 @@
 """Where the agent is, in a picture: the truth from a state, and a reading of a real or predicted frame.
 
-May import: torch. Refuses to know: the simulator, models.
+May import: torch, the simulator's constants. Refuses to know: the simulator itself, models.
 
 Pixel positions are (x, y) in units of pixels, with (0, 0) at the centre of the top left pixel.
 """

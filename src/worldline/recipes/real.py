@@ -1,0 +1,82 @@
+"""Real recordings: robot arms without action labels (`droid`) and small cars with steering and throttle (`cars`).
+
+Both expect a folder laid out as described at their reader; nothing is downloaded. May import: recipes.recipe, data, and what they
+configure. Refuses to know: how training works.
+"""
+
+import csv
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from worldline.data import EpisodeStore, read_folder, read_video
+from worldline.dynamics import ShortcutConfig
+from worldline.interfaces import Clip
+from worldline.recipes.recipe import Recipe
+from worldline.tokenizer import TokenizerConfig
+from worldline.train import TrainConfig
+
+
+def droid(*, tokenizer_minutes: float = 14, dynamics_minutes: float = 14) -> Recipe:
+    """A `tiny` world of unlabelled robot video at 64 px and 4 Hz; about half an hour on one CPU core."""
+    return Recipe(
+        name="droid",
+        size="tiny",
+        tokenizer=TokenizerConfig(image_size=64, grid=4, latent_dim=64, width=256, num_layers=2, window=1, latent_noise=0.05, motion_weight=1.0),
+        tokenizer_training=TrainConfig(
+            steps=200_000,
+            duration_seconds=60 * tokenizer_minutes,
+            learning_rate=1e-3,
+            muon_learning_rate=1e-2,
+            decay_fraction=0.3,
+            sample_every_steps=500,
+        ),
+        dynamics_training=TrainConfig(
+            steps=200_000,
+            duration_seconds=60 * dynamics_minutes,
+            learning_rate=1e-3,
+            muon_learning_rate=1e-2,
+            decay_fraction=0.3,
+            sample_every_steps=1000,
+        ),
+        shortcut=ShortcutConfig(self_after=1000),
+        tokenizer_batch=(64, 2),
+        dynamics_batch=(16, 12),
+    )
+
+
+def cars(*, tokenizer_minutes: float = 10, dynamics_minutes: float = 14) -> Recipe:
+    """A `tiny` world of driving at 64 px and 4 Hz; the 5 recorded commands between two frames are one action of 10 numbers."""
+    return replace(
+        droid(tokenizer_minutes=tokenizer_minutes, dynamics_minutes=dynamics_minutes),
+        name="cars",
+        frame_skip=5,
+    )
+
+
+def read_droid(folder: Path, store: Path, *, size: int = 64, rate_hz: float = 4.0, num_phases: int = 2) -> EpisodeStore:
+    """Open or build the store of a folder with `clips.csv` (columns `file`, `site`, `instruction`) and `clips/*.mp4`; the source is the site.
+
+    Each clip is read `num_phases` times at `rate_hz`, with starts a fraction of a frame apart, so that little of a fast recording is lost.
+    """
+    if (store / "store.json").is_file():
+        return EpisodeStore.open(store)
+
+    def clips() -> Iterator[Clip]:
+        with (folder / "clips.csv").open(newline="", encoding="utf-8") as table:
+            rows = list(csv.DictReader(table))
+        for row in rows:
+            for phase in range(num_phases):
+                start_seconds = phase / num_phases / rate_hz
+                clip = read_video(folder / "clips" / row["file"], size=size, rate_hz=rate_hz, start_seconds=start_seconds)
+                yield replace(clip, source=row["site"], text=row["instruction"] or None)
+
+    return EpisodeStore.build(store, clips())
+
+
+def read_cars(folder: Path, store: Path, *, size: int = 64) -> EpisodeStore:
+    """Open or build the store of a folder of places, each with `drive_*.mp4` at 20 Hz beside `drive_*.csv` (columns `steering`, `throttle`)."""
+    if (store / "store.json").is_file():
+        return EpisodeStore.open(store)
+    clips = read_folder(folder, size=size, action_columns=("steering", "throttle"), source_of=lambda path: path.parent.name)
+    return EpisodeStore.build(store, clips)
