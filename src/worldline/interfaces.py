@@ -247,7 +247,8 @@ class World(Protocol):
         """Futures of `state` under `actions` (B, T, A).
 
         A state of batch 1 is shared by all B rows of actions without being copied. `noise` is (M, B or 1, T, *noise_shape)
-        and, where given, says how many samples there are. A world without actions takes actions of shape (B, T, 0), which only say how many rows and frames are wanted.
+        and, where given, says how many samples there are. A world without actions takes actions of shape (B, T, 0), which only
+        say how many rows and frames are wanted.
         """
         ...
 

@@ -49,6 +49,9 @@ class DynamicsConfig:
     action_octaves: int = 5
 
     def __post_init__(self) -> None:
+        for name in ("num_tokens", "latent_dim", "width", "num_layers", "head_dim", "time_every", "context_frames"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; give at least 1")
         if self.max_steps < 1 or self.max_steps & (self.max_steps - 1):
             raise ValueError(f"max_steps must be a power of two, got {self.max_steps}")
 
@@ -62,6 +65,20 @@ class DynamicsConfig:
             time_every=self.time_every,
             window=self.context_frames,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Frames that were already run, as the past of alternatives to them: latents (B, T, S, C), signal levels (B, T), and their cache."""
+
+    latents: Tensor
+    signal: Tensor
+    cache: Cache
+
+    def rows(self, count: int) -> "Context":
+        """The last `count` rows."""
+        layers = tuple(tuple(Segment(s.keys[-count:], s.values[-count:]) for s in segments) for segments in self.cache.layers)
+        return Context(self.latents[-count:], self.signal[-count:], Cache(layers))
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +125,10 @@ class Dynamics(nn.Module):
         *,
         known_BT: Tensor | None = None,
         previous_BSC: Tensor | None = None,
+        previous_signal: float = 1.0,
         cache: Cache | None = None,
         position: int = 0,
+        context: Context | None = None,
         with_heads: bool = True,
     ) -> Prediction:
         """One pass over consecutive frames.
@@ -123,12 +142,19 @@ class Dynamics(nn.Module):
             previous_BSC: the latents (as the network sees them) of the frame before the first; None at the start of a sequence.
             cache: the past.
             position: index of the first frame.
+            context: instead of `previous_BSC` and `cache`: the frames given are alternatives to these, and frame t follows the context's
+                frames before t. It is what the sampler sees at every frame, for all frames at once.
             with_heads: also run the head tokens; without them nothing else changes.
         """
         batch, frames = noisy_BTSC.shape[:2]
         level = self.level_features(torch.stack([signal_BT * 2 - 1, step_BT.log2() / math.log2(self.config.max_steps * 2) * 2 + 1], dim=-1))
         action = self._action_token(noisy_BTSC, action_BTA, known_BT)
-        latent = self.latent_in(noisy_BTSC) + self.previous_in(_shifted(noisy_BTSC, previous_BSC))
+        if context is not None:
+            previous, previous_level = _shifted(context.latents, None), _shifted(context.signal, None)
+        else:
+            previous = _shifted(noisy_BTSC, previous_BSC)
+            previous_level = _shifted(signal_BT, torch.full_like(signal_BT[:, 0], previous_signal))
+        latent = self.latent_in(noisy_BTSC) + self.previous_in(previous)
         latent = latent + self.position + (self.level_add(level) + action).unsqueeze(2)
         parts = [action.unsqueeze(2), self.level_in(level).unsqueeze(2), latent, self._repeat(self.registers, batch, frames)]
         num_private = len(self.head_tokens) if with_heads else 0
@@ -136,9 +162,13 @@ class Dynamics(nn.Module):
             parts.append(self._repeat(self.head_tokens, batch, frames))
         dtype = latent.dtype
         tokens = torch.cat([part.to(dtype) for part in parts], dim=2)
-        tokens, segments = self.transformer(tokens, cache=cache, position=position, num_private=num_private)
+        cache = context.cache if context is not None else cache
+        tokens, segments = self.transformer(
+            tokens, cache=cache, position=position, num_private=num_private, parallel=context is not None
+        )
         tokens = F.rms_norm(tokens, tokens.shape[-1:])
         clean = self.latent_out(tokens[:, :, 2 : 2 + self.config.num_tokens])
+        clean = clean + _guess(noisy_BTSC, signal_BT, previous, previous_level)
         heads = {}
         if with_heads:
             heads["reward"] = self.reward_out(tokens[:, :, -2]).squeeze(-1)
@@ -160,12 +190,27 @@ class Dynamics(nn.Module):
         return tokens_NE.expand(batch, frames, -1, -1)
 
 
-def _shifted(noisy_BTSC: Tensor, previous_BSC: Tensor | None) -> Tensor:
-    first = torch.zeros_like(noisy_BTSC[:, :1]) if previous_BSC is None else previous_BSC.unsqueeze(1)
-    return torch.cat([first.to(noisy_BTSC.dtype), noisy_BTSC[:, :-1]], dim=1)
+def _guess(noisy_BTSC: Tensor, signal_BT: Tensor, previous_BTSC: Tensor, previous_level_BT: Tensor) -> Tensor:
+    """What to believe before looking closer: the frame before, and the more its own signal shows, the frame itself.
+
+    Each is taken at its linear least-squares estimate for clean latents of unit variance (Wiener, 1949), so the network learns only what
+    changes, and a fresh network already copies its last frame.
+    """
+
+    def estimate(latent: Tensor, level: Tensor) -> Tensor:
+        return latent * (level / (level**2 + (1 - level) ** 2))[..., None, None]
+
+    own = signal_BT[..., None, None]
+    return (1 - own) * estimate(previous_BTSC, previous_level_BT) + own * estimate(noisy_BTSC, signal_BT)
+
+
+def _shifted(values: Tensor, first: Tensor | None) -> Tensor:
+    """Values (B, T, ...) of the frames before: those of one frame earlier, `first` (B, ...) or zero at the start."""
+    start = torch.zeros_like(values[:, 0]) if first is None else first.to(values.dtype)
+    return torch.cat([start.unsqueeze(1), values[:, :-1]], dim=1)
 
 
 def _edge(layer: nn.Linear) -> nn.Linear:
     """Mark an input or output layer: the optimiser for hidden matrices leaves it alone."""
-    layer.adamw = True  # type: ignore[assignment]
+    layer.adamw = True  # ty: ignore[invalid-assignment]
     return layer

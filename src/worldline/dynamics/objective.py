@@ -2,9 +2,13 @@
 
 Diffusion forcing (Chen et al., 2024) gives every frame its own signal level, so one network denoises a frame under a past of any quality.
 Shortcut models (Frans et al., 2024) also tell it the step it will take, and train large steps to equal two half steps of its own, so that
-one to four steps suffice at run time. Predictions and losses live in x-space with a ramp weight (Dreamer 4, Hafner et al., 2025).
+one to four steps suffice at run time. Predictions and losses live in x-space (Dreamer 4, Hafner et al., 2025).
 
-May import: torch, dynamics.network, interfaces. Refuses to know: optimisers, data sets, how rollouts are sampled.
+Every frame is run twice: once as past, nearly clean, which fills the cache and reads the heads; and once as target, at any level, attending
+to the past before it. That is what the sampler does, so every target trains the very computation that rollouts use. With one pass, as in
+plain diffusion forcing, a target mostly sees a past as noisy as itself, and small worlds learn to ignore their actions (docs/log.md).
+
+May import: torch, nn, dynamics.network, interfaces. Refuses to know: optimisers, data sets, how rollouts are sampled.
 
 Shapes: B batch, T frames, S latent tokens per frame, C latent channels, A action.
 """
@@ -14,8 +18,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from worldline.dynamics.network import Dynamics
+from worldline.dynamics.network import Context, Dynamics
 from worldline.interfaces import ActionSpec, Batch
+from worldline.nn import Cache
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,22 +28,24 @@ class ShortcutConfig:
     """How noise levels are drawn and what is trained.
 
     Attributes:
-        context_share: share of frames shown nearly clean, as the past is at run time; the others get a level from U(0, 1).
-        context_signal: lowest signal level of a nearly clean frame.
-        start_share: share of the noisy frames that start from pure noise, where the sampler starts.
+        context_signal: lowest signal level of a frame as past.
+        poor_context_share: share of past frames at a level from U(0, 1) instead, so that a poor past is no surprise.
+        start_share: share of the targets that start from pure noise, where the sampler starts; the others get a level from U(0, 1).
         self_share: share of the batch that trains large steps, once `self_after` updates were made.
         self_after: updates before that.
         action_dropout: share of known actions that are hidden, which trains the null action and the inverse dynamics.
         motion_weight: how much more a token that changes counts than one that stays.
+        ramp: weight of a target at signal level tau is `ramp` * tau + 1 - `ramp`: 0.9 is Dreamer 4's, 0 treats all levels alike.
     """
 
-    context_share: float = 0.5
-    context_signal: float = 0.8
-    start_share: float = 0.3
+    context_signal: float = 0.7
+    poor_context_share: float = 0.1
+    start_share: float = 0.4
     self_share: float = 0.25
     self_after: int = 1000
     action_dropout: float = 0.1
-    motion_weight: float = 1.0
+    motion_weight: float = 2.0
+    ramp: float = 0.0
 
 
 class ShortcutObjective(nn.Module):
@@ -66,19 +73,27 @@ class ShortcutObjective(nn.Module):
         shown = known & (torch.rand(known.shape, device=known.device) >= self.config.action_dropout)
         num_self = self._num_self(len(clean))
         self.updates += 1
+        past_signal = self._past_signal(clean)
+        past = _mix(torch.randn_like(clean), clean, past_signal)
+        past_step = torch.full_like(past_signal, 1 / self.dynamics.config.max_steps)
+        reading = self.dynamics(past, past_signal, past_step, action, known_BT=shown)
+        context = Context(past, past_signal, Cache(tuple((segment,) for segment in reading.segments)))
         signal, step = self._levels(clean, num_self)
-        noise = torch.randn_like(clean)
-        noisy = _mix(noise, clean, signal)
+        noisy = _mix(torch.randn_like(clean), clean, signal)
         target = clean
         if num_self:
-            target = torch.cat([clean[:-num_self], self._self_target(noisy, signal, step, action, shown, num_self)])
-        prediction = self.dynamics(noisy, signal, step, action, known_BT=shown)
-        error = (prediction.clean.float() - target).square().mean(-1) * self._token_weight(clean) * (0.9 * signal + 0.1)[..., None]
+            rows = slice(-num_self, None)
+            own_action = None if action is None else action[rows]
+            own_context = context.rows(num_self)
+            own = self._self_target(noisy[rows], signal[rows], step[rows], action=own_action, shown=shown[rows], context=own_context)
+            target = torch.cat([clean[:-num_self], own])
+        predicted = self.dynamics(noisy, signal, step, action, known_BT=shown, context=context, with_heads=False).clean.float()
+        error = (predicted - target).square().mean(-1) * self._token_weight(clean)
+        error = (error.mean(-1) * (self.config.ramp * signal + 1 - self.config.ramp))[:, 1:]  # nothing comes before the first frame
         terms = {"dynamics": error[: len(clean) - num_self].mean()}
         if num_self:
             terms["shortcut"] = error[-num_self:].mean()
-        self._add_head_terms(terms, prediction.heads, batch, action, known & ~shown, signal)
-        return terms
+        return terms | self._head_terms(reading.heads, batch, action, hidden=known & ~shown, signal=past_signal)
 
     def _actions(self, batch: Batch) -> tuple[Tensor | None, Tensor]:
         """Normalised actions that led to each frame, and where they are known: shifted by one, since `actions[t]` leads to frame t + 1."""
@@ -95,31 +110,33 @@ class ShortcutObjective(nn.Module):
             return 0
         return round(batch_size * self.config.self_share)
 
+    def _past_signal(self, clean: Tensor) -> Tensor:
+        """Signal level of every frame as past, (B, T)."""
+        uniform = torch.rand(clean.shape[:2], device=clean.device)
+        poor = torch.rand_like(uniform) < self.config.poor_context_share
+        return torch.where(poor, uniform, self.config.context_signal + (1 - self.config.context_signal) * uniform)
+
     def _levels(self, clean: Tensor, num_self: int) -> tuple[Tensor, Tensor]:
-        """Signal level and step size of every frame, each (B, T); the last `num_self` rows take large steps from levels on their grid."""
-        config, max_steps = self.config, self.dynamics.config.max_steps
-        shape = clean.shape[:2]
-        uniform = torch.rand(shape, device=clean.device)
-        signal = torch.where(torch.rand_like(uniform) < config.start_share, torch.zeros_like(uniform), uniform)
+        """Signal level and step size of every target, each (B, T); the last `num_self` rows take large steps from levels on their grid."""
+        max_steps = self.dynamics.config.max_steps
+        uniform = torch.rand(clean.shape[:2], device=clean.device)
+        signal = torch.where(torch.rand_like(uniform) < self.config.start_share, torch.zeros_like(uniform), uniform)
         step = torch.full_like(signal, 1 / max_steps)
         if num_self:
-            exponent = torch.randint(0, max_steps.bit_length() - 1, (num_self, shape[1]), device=clean.device)
+            exponent = torch.randint(0, max_steps.bit_length() - 1, (num_self, clean.shape[1]), device=clean.device)
             step[-num_self:] = 0.5**exponent
-            signal[-num_self:] = (uniform[-num_self:] / step[-num_self:]).floor() * step[-num_self:]
-        context = config.context_signal + (1 - config.context_signal) * torch.rand_like(uniform)
-        is_context = torch.rand_like(uniform) < config.context_share
-        step = torch.where(is_context, torch.full_like(step, 1 / max_steps), step)
-        return torch.where(is_context, context, signal), step
+            signal[-num_self:] = (signal[-num_self:] / step[-num_self:]).floor() * step[-num_self:]
+        return signal, step
 
     @torch.no_grad()
-    def _self_target(self, noisy: Tensor, signal: Tensor, step: Tensor, action: Tensor | None, shown: Tensor, count: int) -> Tensor:
+    def _self_target(
+        self, noisy: Tensor, signal: Tensor, step: Tensor, *, action: Tensor | None, shown: Tensor, context: Context
+    ) -> Tensor:
         """Where two half steps of the network itself lead, written as the clean latents that one full step must predict."""
-        noisy, signal, step, shown = noisy[-count:], signal[-count:], step[-count:], shown[-count:]
-        action = None if action is None else action[-count:]
         half = step / 2
 
         def velocity(at: Tensor, level: Tensor) -> Tensor:
-            clean = self.dynamics(at, level, half, action, known_BT=shown, with_heads=False).clean.float()
+            clean = self.dynamics(at, level, half, action, known_BT=shown, context=context, with_heads=False).clean.float()
             return (clean - at) / (1 - level).clamp_min(1e-3)[..., None, None]
 
         first = velocity(noisy, signal)
@@ -134,9 +151,11 @@ class ShortcutObjective(nn.Module):
         weight = 1 + self.config.motion_weight * change / change.mean().clamp_min(1e-6)
         return weight / weight.mean()
 
-    def _add_head_terms(
-        self, terms: dict[str, Tensor], heads: dict[str, Tensor], batch: Batch, action: Tensor | None, hidden: Tensor, signal: Tensor
-    ) -> None:
+    def _head_terms(
+        self, heads: dict[str, Tensor], batch: Batch, action: Tensor | None, *, hidden: Tensor, signal: Tensor
+    ) -> dict[str, Tensor]:
+        """Terms of the heads that have labels: `inverse` where a known action was hidden, `reward`; clean frames count more."""
+        terms = {}
         if action is not None and "inverse_action" in heads:
             error = (heads["inverse_action"].float() - action).square().mean(-1)
             weight = hidden * signal
@@ -146,6 +165,7 @@ class ShortcutObjective(nn.Module):
             error = (heads["reward"].float() - batch.rewards.float()).square()
             weight = known * signal
             terms["reward"] = (error * weight).sum() / weight.sum().clamp_min(1)
+        return terms
 
 
 def _mix(noise: Tensor, clean: Tensor, signal_BT: Tensor) -> Tensor:

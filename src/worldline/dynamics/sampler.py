@@ -29,6 +29,12 @@ class SamplerConfig:
     num_steps: int = 4
     context_signal: float = 0.9
 
+    def __post_init__(self) -> None:
+        if self.num_steps < 1 or self.num_steps & (self.num_steps - 1):
+            raise ValueError(f"num_steps must be a power of two, got {self.num_steps}")
+        if not 0 <= self.context_signal <= 1:
+            raise ValueError(f"context_signal must be in [0, 1], got {self.context_signal}")
+
 
 def absorb(dynamics: Dynamics, config: SamplerConfig, state: State | None, latents_BTSC: Tensor, action_BTA: Tensor | None) -> State:
     """The state after known frames: the prompt, or the frame just drawn.
@@ -54,6 +60,7 @@ def absorb(dynamics: Dynamics, config: SamplerConfig, state: State | None, laten
         action_BTA,
         known_BT=known,
         previous_BSC=None if state is None else state.latent,
+        previous_signal=config.context_signal,
         cache=cache if state is not None else None,
         position=position,
     )
@@ -81,6 +88,7 @@ def draw(dynamics: Dynamics, config: SamplerConfig, state: State, action_BA: Ten
             step,
             action,
             previous_BSC=state.latent,
+            previous_signal=config.context_signal,
             cache=gathered,
             position=state.position,
             with_heads=False,

@@ -17,7 +17,9 @@ _WIDTH_DEPTH_HEAD = {
 }
 
 
-def dynamics_config(size: Size, *, num_tokens: int, latent_dim: int, action_dim: int, context_frames: int = 16, max_steps: int = 8) -> DynamicsConfig:
+def dynamics_config(
+    size: Size, *, num_tokens: int, latent_dim: int, action_dim: int, context_frames: int = 16, max_steps: int = 8
+) -> DynamicsConfig:
     """Config of a named size: `nano` (0.9M parameters), `tiny` (6M), `small` (30M), `base` (150M), `large` (1B).
 
     Raises:

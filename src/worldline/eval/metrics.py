@@ -68,13 +68,12 @@ def random_frames(prompt: Tensor, num_frames: int) -> Tensor:
     return copy_last(prompt.roll(1, dims=0), num_frames)
 
 
-def bootstrap_interval(values: Tensor, statistic: Callable[[Tensor], Tensor] | None = None, *, num_resamples: int = 1000, seed: int = 0) -> tuple[float, float]:
+def bootstrap_interval(
+    values: Tensor, statistic: Callable[[Tensor], Tensor] | None = None, *, num_resamples: int = 1000, seed: int = 0
+) -> tuple[float, float]:
     """95 % interval of a statistic of rows (N, ...), by resampling rows with replacement (Efron, 1979). The mean by default."""
     generator = torch.Generator().manual_seed(seed)
     picks = torch.randint(len(values), (num_resamples, len(values)), generator=generator)
-    if statistic is None:
-        results = values[picks].mean(1)
-    else:
-        results = torch.stack([statistic(values[pick]) for pick in picks])
+    results = values[picks].mean(1) if statistic is None else torch.stack([statistic(values[pick]) for pick in picks])
     low, high = torch.quantile(results.double(), torch.tensor([0.025, 0.975], dtype=torch.float64), dim=0)
     return float(low), float(high)

@@ -39,7 +39,8 @@ class SpaceAttention(nn.Module):
 class TimeAttention(nn.Module):
     """Every token attends to itself at its own and at earlier frames, at most `window` frames in all.
 
-    With a past, the frames given are the ones that follow it; the result is the one that the whole sequence would have given.
+    With a past, the frames given are the ones that follow it; the result is the one that the whole sequence would have given. In parallel,
+    they are alternatives to the frames of the past, one each: every one sees what came before its own place, and itself.
     """
 
     def __init__(self, width: int, head_dim: int, window: int):
@@ -49,15 +50,21 @@ class TimeAttention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.out = nn.Linear(width, width, bias=False)
 
-    def forward(self, x_BTNE: Tensor, past: tuple[Segment, ...] = (), position: int = 0) -> tuple[Tensor, Segment]:
+    def forward(
+        self, x_BTNE: Tensor, past: tuple[Segment, ...] = (), position: int = 0, *, parallel: bool = False
+    ) -> tuple[Tensor, Segment]:
         """(B, T, N, E) frames from `position` on -> (B, T, N, E), and the segment to append to the past."""
         batch, frames, tokens, width = x_BTNE.shape
         qkv = self.qkv(x_BTNE).view(batch, frames, tokens, 3, -1, self.head_dim).permute(3, 0, 2, 4, 1, 5)
         angles = rotary_angles(torch.arange(position, position + frames, device=x_BTNE.device), self.head_dim)
         query, key, value = rotate(_normalize(qkv[0]), angles), rotate(_normalize(qkv[1]), angles), qkv[2]
         new = Segment(key, value)
-        if past:
-            y = _attend_with_past(query, past, new, self.window)
+        if parallel:
+            y = _attend_with_past(query, past, new, _alternatives(frames, self.window, x_BTNE.device))
+        elif past:
+            num_keys = frames + sum(segment.num_frames for segment in past)
+            limited = frames > 1 or num_keys > self.window
+            y = _attend_with_past(query, past, new, _band(frames, num_keys, self.window, x_BTNE.device) if limited else None)
         else:
             allowed = _band(frames, frames, self.window, x_BTNE.device) if frames > 1 else None
             y = attend(query.flatten(0, 1), key.flatten(0, 1), value.flatten(0, 1), allowed)
@@ -97,15 +104,21 @@ def _band(num_queries: int, num_keys: int, window: int, device: torch.device) ->
     return (key <= query) & (key > query - window)
 
 
-def _attend_with_past(query: Tensor, past: tuple[Segment, ...], new: Segment, window: int) -> Tensor:
+def _alternatives(frames: int, window: int, device: torch.device) -> Tensor:
+    """(T, 2T) bool: frame t may see the past's frames before t, at most `window` - 1 of them, and of the new ones itself alone."""
+    earlier = _band(frames, frames, window, device)
+    itself = torch.eye(frames, dtype=torch.bool, device=device)
+    return torch.cat([earlier & ~itself, itself], dim=1)
+
+
+def _attend_with_past(query: Tensor, past: tuple[Segment, ...], new: Segment, allowed: Tensor | None) -> Tensor:
     """Exact attention over shared and own keys. Segments of a smaller batch are read in place, never copied per row."""
     scale = query.shape[-1] ** -0.5
     tokens = query.shape[1]
     segments = [Segment(s.keys[:, :tokens], s.values[:, :tokens]) for s in past] + [new]
     logits = torch.cat([_grouped_matmul(query, s.keys.transpose(-1, -2)) for s in segments], dim=-1) * scale
-    num_queries, num_keys = logits.shape[-2:]
-    if num_queries > 1 or num_keys > window:
-        logits = logits.masked_fill(~_band(num_queries, num_keys, window, logits.device), float("-inf"))
+    if allowed is not None:
+        logits = logits.masked_fill(~allowed, float("-inf"))
     weights = logits.softmax(dim=-1).to(query.dtype)
     parts = weights.split([s.num_frames for s in segments], dim=-1)
     out = _grouped_matmul(parts[0], segments[0].values)

@@ -57,7 +57,9 @@ class Transformer(nn.Module):
         self.config = config
         self.blocks = nn.ModuleList(_Block(config, with_time=index % config.time_every == 0) for index in range(1, config.num_layers + 1))
 
-    def forward(self, x_BTNE: Tensor, *, cache: Cache | None = None, position: int = 0, num_private: int = 0) -> tuple[Tensor, tuple[Segment, ...]]:
+    def forward(
+        self, x_BTNE: Tensor, *, cache: Cache | None = None, position: int = 0, num_private: int = 0, parallel: bool = False
+    ) -> tuple[Tensor, tuple[Segment, ...]]:
         """Run frames that start at `position` and follow `cache`.
 
         Args:
@@ -65,6 +67,7 @@ class Transformer(nn.Module):
             cache: the past, from `Cache.append`; None at the start of a sequence.
             position: index of the first frame given.
             num_private: private tokens per frame.
+            parallel: the frames are alternatives to those of `cache`, one each, and see what came before their own place.
 
         Returns:
             The transformed tokens and one new segment per time layer.
@@ -72,7 +75,7 @@ class Transformer(nn.Module):
         segments: list[Segment] = []
         for block in self.blocks:
             past = cache.layers[len(segments)] if cache is not None and block.time is not None else ()
-            x_BTNE, segment = block(x_BTNE, past, position, num_private)
+            x_BTNE, segment = block(x_BTNE, past, position, num_private, parallel)
             if segment is not None:
                 segments.append(segment)
         return x_BTNE, tuple(segments)
@@ -88,11 +91,13 @@ class _Block(nn.Module):
         for branch_end in (self.space.out, self.down, *([self.time.out] if self.time else [])):
             nn.init.zeros_(branch_end.weight)
 
-    def forward(self, x: Tensor, past: tuple[Segment, ...], position: int, num_private: int) -> tuple[Tensor, Segment | None]:
+    def forward(
+        self, x: Tensor, past: tuple[Segment, ...], position: int, num_private: int, parallel: bool
+    ) -> tuple[Tensor, Segment | None]:
         x = x + self.space(_norm(x), num_private)
         segment = None
         if self.time is not None:
-            y, segment = self.time(_norm(x), past, position)
+            y, segment = self.time(_norm(x), past, position, parallel=parallel)
             x = x + y
         gate, up = self.gate_up(_norm(x)).chunk(2, dim=-1)
         return x + self.down(F.silu(gate) * up), segment

@@ -22,7 +22,9 @@ def droid(*, tokenizer_minutes: float = 14, dynamics_minutes: float = 14) -> Rec
     return Recipe(
         name="droid",
         size="tiny",
-        tokenizer=TokenizerConfig(image_size=64, grid=4, latent_dim=64, width=256, num_layers=2, window=1, latent_noise=0.05, motion_weight=1.0),
+        tokenizer=TokenizerConfig(
+            image_size=64, grid=4, latent_dim=64, width=256, num_layers=2, window=1, latent_noise=0.05, motion_weight=1.0
+        ),
         tokenizer_training=TrainConfig(
             steps=200_000,
             duration_seconds=60 * tokenizer_minutes,
@@ -55,7 +57,7 @@ def cars(*, tokenizer_minutes: float = 10, dynamics_minutes: float = 14) -> Reci
 
 
 def read_droid(folder: Path, store: Path, *, size: int = 64, rate_hz: float = 4.0, num_phases: int = 2) -> EpisodeStore:
-    """Open or build the store of a folder with `clips.csv` (columns `file`, `site`, `instruction`) and `clips/*.mp4`; the source is the site.
+    """Open or build the store of a folder with `clips.csv` (columns `file`, `site`, `instruction`) and `clips/*.mp4`; source: the site.
 
     Each clip is read `num_phases` times at `rate_hz`, with starts a fraction of a frame apart, so that little of a fast recording is lost.
     """
@@ -75,7 +77,7 @@ def read_droid(folder: Path, store: Path, *, size: int = 64, rate_hz: float = 4.
 
 
 def read_cars(folder: Path, store: Path, *, size: int = 64) -> EpisodeStore:
-    """Open or build the store of a folder of places, each with `drive_*.mp4` at 20 Hz beside `drive_*.csv` (columns `steering`, `throttle`)."""
+    """Open or build the store of a folder of places, each with `drive_*.mp4` at 20 Hz beside `drive_*.csv` (`steering`, `throttle`)."""
     if (store / "store.json").is_file():
         return EpisodeStore.open(store)
     clips = read_folder(folder, size=size, action_columns=("steering", "throttle"), source_of=lambda path: path.parent.name)

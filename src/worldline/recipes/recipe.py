@@ -67,7 +67,8 @@ def train_world(
         recipe: how.
         store: training episodes; hold yours out first, with `EpisodeStore.split_by_source`.
         folder: holds `tokenizer/`, `latents/`, `dynamics/` and in the end `world/`.
-        watch: called with the averaged world, the folder for samples, and the step, whenever the dynamics are sampled; returns figures for the log.
+        watch: called with the averaged world, the folder for samples, and the step, whenever the dynamics are sampled; returns figures for
+            the log.
         num_workers: threads that prepare batches.
         seed: of the initial weights and of the order of the data.
 
@@ -112,7 +113,7 @@ def train_world(
         "training frames": store.num_frames,
         "tokenizer": f"{tokenizer_report.num_frames:,} frames seen, {tokenizer_report.elapsed_seconds / 60:.1f} min",
         "dynamics": f"{report.num_frames:,} frames seen, {report.elapsed_seconds / 60:.1f} min",
-        "hardware": f"{platform.machine()} CPU, {torch.get_num_threads()} thread(s)" if not torch.cuda.is_available() else torch.cuda.get_device_name(),
+        "hardware": _hardware(),
         "seed": seed,
     }
     world = World(dataclasses.replace(config, provenance=provenance), tokenizer, dynamics)
@@ -155,6 +156,10 @@ def _train_tokenizer(recipe: Recipe, store: EpisodeStore, folder: Path, num_work
 def _rate_of(store: EpisodeStore, frame_skip: int) -> float | None:
     rates = {round(episode.rate_hz, 3) for episode in store.episodes}
     return rates.pop() / frame_skip if len(rates) == 1 else None
+
+
+def _hardware() -> str:
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else f"{platform.machine()} CPU, {torch.get_num_threads()} thread(s)"
 
 
 def _raise_if_interrupted(report: TrainReport) -> None:

@@ -47,6 +47,9 @@ class TokenizerConfig:
     motion_weight: float = 4.0
 
     def __post_init__(self) -> None:
+        for name in ("image_size", "grid", "latent_dim", "width", "num_layers", "head_dim", "window"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; give at least 1")
         if self.image_size % self.grid:
             raise ValueError(f"image_size {self.image_size} must be a multiple of grid {self.grid}")
 
@@ -144,5 +147,5 @@ def _unpatches(patches: Tensor, side: int) -> Tensor:
 
 def _edge(layer: nn.Linear) -> nn.Linear:
     """Mark an input or output layer: the optimiser for hidden matrices leaves it alone."""
-    layer.adamw = True  # type: ignore[assignment]
+    layer.adamw = True  # ty: ignore[invalid-assignment]
     return layer

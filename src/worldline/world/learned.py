@@ -1,84 +1,29 @@
-"""The learned world: prompt it with a video, step it, roll it out, draw it, save it.
+"""A `World` puts the tokenizer and the dynamics together behind `interfaces.World`.
 
-A `World` puts the tokenizer and the dynamics together behind `interfaces.World`. It owns the units: frames come in any size, actions
-in the environment's units.
+It owns the units: frames come in any size, actions in the environment's units.
 
-May import: data, tokenizer, dynamics, nn, interfaces. Refuses to know: planners, rewards, training, simulators.
+May import: data, tokenizer, dynamics, world.config, world.storage, interfaces. Refuses to know: planners, rewards, training.
 
 Shapes: B batch, M samples, T frames, S tokens per frame, C latent channels, A action, H height, W width.
 """
 
-import dataclasses
 import hashlib
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from worldline.data import Fit, read_video, resize_frames, to_float
-from worldline.dynamics import Dynamics, DynamicsConfig, SamplerConfig, absorb, advance
+from worldline.dynamics import Dynamics, SamplerConfig, absorb, advance
 from worldline.interfaces import ActionSpec, Rollout, State
-from worldline.tokenizer import Tokenizer, TokenizerConfig
+from worldline.tokenizer import Tokenizer
+from worldline.world.config import WorldConfig
+from worldline.world.storage import read_world, write_world
 
-FORMAT = "worldline-world-1"
 _CHECKPOINT_FROM_FRAMES = 32
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class WorldConfig:
-    """Everything but the weights.
-
-    Attributes:
-        tokenizer: shape of the tokenizer.
-        dynamics: shape of the dynamics network.
-        sampler: how frames are drawn.
-        rate_hz: frames per second that the world was trained at; None if they differed.
-        action_spec: bounds of the actions; None for a world without actions.
-        provenance: what it was trained on, for the model card: frames, steps, minutes, hardware, seed.
-        figures: what `worldline eval` and the recipes measured, for the model card.
-    """
-
-    tokenizer: TokenizerConfig
-    dynamics: DynamicsConfig
-    sampler: SamplerConfig = field(default_factory=SamplerConfig)
-    rate_hz: float | None = None
-    action_spec: ActionSpec | None = None
-    provenance: Mapping[str, Any] = field(default_factory=dict)
-    figures: Mapping[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def from_json(cls, text: str) -> Self:
-        """Parse what `to_json` wrote.
-
-        Raises:
-            ValueError: if it is not a world's config.
-        """
-        try:
-            raw = json.loads(text)
-            if raw.pop("format", None) != FORMAT:
-                raise ValueError(f"this is not a {FORMAT} config")
-            spec = raw.pop("action_spec")
-            return cls(
-                tokenizer=TokenizerConfig(**raw.pop("tokenizer")),
-                dynamics=DynamicsConfig(**raw.pop("dynamics")),
-                sampler=SamplerConfig(**raw.pop("sampler")),
-                action_spec=None if spec is None else ActionSpec(**{name: tuple(values) for name, values in spec.items()}),
-                **raw,
-            )
-        except (TypeError, KeyError, AttributeError, json.JSONDecodeError) as error:
-            raise ValueError(f"the config is damaged or of another version: {error}") from error
-
-    def to_json(self) -> str:
-        """As JSON, with the name of the format."""
-        return json.dumps({"format": FORMAT, **dataclasses.asdict(self)}, indent=1)
 
 
 class World(nn.Module):
@@ -124,17 +69,18 @@ class World(nn.Module):
         config = replace(self.config, sampler=replace(self.sampler, num_steps=num_steps))
         return World(config, self.tokenizer, self.dynamics)
 
-    def prompt(self, video: "str | Path | np.ndarray | Tensor", actions: "np.ndarray | Tensor | None" = None, *, fit: Fit = "stretch") -> State:
+    def prompt(self, video: str | Path | np.ndarray | Tensor, actions: np.ndarray | Tensor | None = None, *, fit: Fit = "stretch") -> State:
         """The state after a video: the world takes up where it ends.
 
         Args:
             video: a file; or frames (T, H, W, 3) or (T, 3, H, W), uint8 or float in [0, 1], of any size; or a batch of such,
                 (B, T, 3, H, W) float. Only the last `context_frames` are looked at. Files are read at the world's frame rate.
-            actions: (T, A) or (T - 1, A), in environment units; `actions[t]` was applied at frame t and led to frame t + 1. None if unknown.
+            actions: (T, A) or (T - 1, A), in environment units; `actions[t]` was applied at frame t and led to frame t + 1. None if
+                unknown. For a batch of videos (B, T, A) or (B, T - 1, A).
             fit: how frames of another aspect ratio are made square: `stretch`, `crop` or `pad`.
 
         Raises:
-            FileNotFoundError, VideoError: if the file cannot be read.
+            VideoError: if there is no such file, or it cannot be read.
             ValueError: for wrong shapes, or values that are not finite or out of range.
         """
         frames = self._frames(video, fit)
@@ -142,21 +88,33 @@ class World(nn.Module):
         keep = self.config.dynamics.context_frames
         frames = frames[:, -(keep + self.config.tokenizer.window - 1) :]
         latents = self.tokenizer.encode(frames)[:, -keep:]
-        return self.prompt_latents(latents, None if known is None else known[:, -(latents.shape[1] - 1) :] if latents.shape[1] > 1 else None)
+        if known is not None:
+            known = known[:, known.shape[1] + 1 - latents.shape[1] :]
+        return self.prompt_latents(latents, known)
 
     def prompt_latents(self, latents: Tensor, actions: Tensor | None = None) -> State:
-        """The state after latents (B, T, S, C), with the actions (B, T - 1, A) between them; differentiable in both."""
+        """The state after latents (B, T, S, C), with the actions (B, T - 1, A) between them; differentiable in both.
+
+        Raises:
+            ValueError: for wrong shapes, or actions that are not finite.
+        """
+        if latents.ndim != 4 or latents.shape[2:] != self.noise_shape or 0 in latents.shape:
+            raise ValueError(f"latents must be (B, T, {self.noise_shape[0]}, {self.noise_shape[1]}), got {tuple(latents.shape)}")
         led = None
-        if actions is not None and self.action_spec is not None:
-            led = torch.cat([torch.zeros_like(actions[:, :1]), self._normalized(actions)], dim=1)
+        if actions is not None:
+            batch, num_frames = latents.shape[:2]
+            if actions.ndim != 3 or actions.shape[:2] != (batch, num_frames - 1):
+                raise ValueError(f"actions must be ({batch}, {num_frames - 1}, A) between {num_frames} frames, got {tuple(actions.shape)}")
+            led = self._normalized(actions)
+            led = torch.cat([led.new_zeros(batch, 1, led.shape[-1]), led], dim=1)
         return self._public(absorb(self.dynamics, self.sampler, None, latents, led))
 
     def step(self, state: State, action: Tensor | None, *, noise: Tensor | None = None, seed: int | None = None) -> State:
         """The next state under `action` (B, A), or the null action. See `interfaces.World.step`."""
-        if action is not None:
-            self._check_rows(action, state.batch_size, "action (B, A)", 2)
+        if action is not None and (action.ndim != 2 or len(action) != state.batch_size):
+            raise ValueError(f"action must be (B, A) with B = {state.batch_size} rows like the state, got {tuple(action.shape)}")
         drawn = self._noise(noise, seed, state, (1, state.batch_size, 1))[0, :, 0]
-        led = None if action is None or self.action_spec is None else self._normalized(action)
+        led = None if action is None else self._normalized(action)
         return self._public(advance(self.dynamics, self.sampler, state, led, drawn.expand(state.batch_size, -1, -1)))
 
     def rollout(
@@ -179,13 +137,15 @@ class World(nn.Module):
             seed: of the noise, if `noise` is not given.
             recompute: trade time for memory when gradients are recorded (activation checkpointing per frame). By default from 32 frames on.
         """
-        if actions.ndim != 3 or actions.shape[0] % state.batch_size and state.batch_size != 1 or samples < 1:
-            raise ValueError(f"actions must be (B, T, A) with B = {state.batch_size}, or any B for a state of batch 1; got {tuple(actions.shape)}")
+        if actions.ndim != 3 or state.batch_size not in (1, len(actions)) or 0 in actions.shape[:2]:
+            rows_wanted = "any B" if state.batch_size == 1 else f"B = {state.batch_size} rows like the state"
+            raise ValueError(f"actions must be (B, T, A) with {rows_wanted} and at least one frame, got {tuple(actions.shape)}")
+        if samples < 1:
+            raise ValueError(f"samples is {samples}; give at least 1")
         rows, num_frames = actions.shape[:2]
         samples = noise.shape[0] if noise is not None and samples == 1 else samples
-        self._check_rows(actions, rows if state.batch_size == 1 else state.batch_size, "actions (B, T, A)", 3)
         drawn = self._noise(noise, seed, state, (samples, rows, num_frames)).expand(samples, rows, -1, -1, -1).flatten(0, 1)
-        led = None if self.action_spec is None else self._normalized(actions).repeat(samples, 1, 1)
+        led = None if self.action_spec is None and actions.shape[2] == 0 else self._normalized(actions).repeat(samples, 1, 1)
         current = self._rows_of(state, samples, rows)
         remember = torch.is_grad_enabled() and (num_frames >= _CHECKPOINT_FROM_FRAMES if recompute is None else recompute)
         latents, heads = [], []
@@ -221,13 +181,7 @@ class World(nn.Module):
 
     def save_pretrained(self, folder: str | Path) -> Path:
         """Write `config.json`, `model.safetensors` and a model card, `README.md`, into `folder`; each file appears whole or not at all."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        weights = {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
-        _replace(folder / "model.safetensors", lambda path: save_file(weights, path, metadata={"format": FORMAT}))
-        _replace(folder / "config.json", lambda path: path.write_text(self.config.to_json(), encoding="utf-8"))
-        _replace(folder / "README.md", lambda path: path.write_text(_card(self), encoding="utf-8"))
-        return folder
+        return write_world(folder, self.config, self.state_dict(), sum(parameter.numel() for parameter in self.parameters()))
 
     @classmethod
     def from_pretrained(cls, source: str | Path) -> "World":
@@ -237,24 +191,25 @@ class World(nn.Module):
             FileNotFoundError: if there is no such folder, or it holds no world.
             ValueError: if the config or the weights are damaged, or belong to something else.
         """
-        folder = Path(source)
-        if not folder.is_dir():
-            folder = _from_hub(str(source))
-        config_path, weights_path = folder / "config.json", folder / "model.safetensors"
-        if not config_path.is_file() or not weights_path.is_file():
-            raise FileNotFoundError(f"{folder} holds no world: config.json and model.safetensors are needed. `worldline train` writes such a folder")
+        config, weights = read_world(source)
         try:
-            config = WorldConfig.from_json(config_path.read_text(encoding="utf-8"))
+            # Shapes are compared before anything is allocated: a damaged config may ask for more memory than there is.
+            with torch.device("meta"):
+                expected = {name: value.shape for name, value in cls(config).state_dict().items()}
+            found = {name: value.shape for name, value in weights.items()}
+            wrong = sorted({name for name, _ in expected.items() ^ found.items()})
+            if wrong:
+                raise ValueError(f"config.json and model.safetensors do not belong together: they disagree on {', '.join(wrong[:3])}")
             world = cls(config)
-            world.load_state_dict(load_file(weights_path))
-        except (SafetensorError, RuntimeError, UnicodeDecodeError, ValueError) as error:
-            raise ValueError(f"the world in {folder} cannot be loaded: {error}") from error
+            world.load_state_dict(weights)
+        except (RuntimeError, ValueError, TypeError, ArithmeticError) as error:
+            raise ValueError(f"the world in {source} cannot be loaded: {error}") from error
         return world
 
     @classmethod
     def load(cls, name: str | Path) -> "World":
         """Load a world by folder, by hub repository, or by the name of one that comes with the package."""
-        bundled = Path(__file__).parent / "worlds" / str(name)
+        bundled = Path(__file__).parent.parent / "worlds" / str(name)
         return cls.from_pretrained(bundled if bundled.is_dir() else name)
 
     def fingerprint(self) -> str:
@@ -270,7 +225,7 @@ class World(nn.Module):
             digest.update(value.detach().cpu().contiguous().view(-1).numpy().tobytes())
         return digest.hexdigest()
 
-    def _frames(self, video: "str | Path | np.ndarray | Tensor", fit: Fit) -> Tensor:
+    def _frames(self, video: str | Path | np.ndarray | Tensor, fit: Fit) -> Tensor:
         size = self.config.tokenizer.image_size
         like = self.tokenizer.encoder_position
         if isinstance(video, str | Path):
@@ -282,31 +237,29 @@ class World(nn.Module):
         if frames.ndim == 4:
             frames = frames.unsqueeze(0)
         if frames.ndim != 5 or frames.shape[2] != 3 or 0 in frames.shape:
-            raise ValueError(f"video must be (T, H, W, 3), (T, 3, H, W) or (B, T, 3, H, W) with at least one frame, got {tuple(frames.shape)}")
+            shape = tuple(frames.shape)
+            raise ValueError(f"video must be (T, H, W, 3), (T, 3, H, W) or (B, T, 3, H, W) with at least one frame, got {shape}")
         if not bool(torch.isfinite(frames).all()) or frames.min() < -1e-3 or frames.max() > 1 + 1e-3:
             raise ValueError("float video must be finite and in [0, 1]; divide by 255, or pass uint8")
         if frames.shape[-2:] != (size, size):
             frames = resize_frames(frames.flatten(0, 1), size, fit).unflatten(0, frames.shape[:2])
         return frames.to(device=like.device, dtype=like.dtype)
 
-    def _prompt_actions(self, actions: "np.ndarray | Tensor", frames: Tensor) -> Tensor:
+    def _prompt_actions(self, actions: np.ndarray | Tensor, frames: Tensor) -> Tensor:
         batch, num_frames = frames.shape[:2]
         values = torch.as_tensor(actions).to(device=frames.device, dtype=frames.dtype)
         values = values.unsqueeze(0) if values.ndim == 2 else values
         if values.ndim != 3 or values.shape[0] != batch or values.shape[1] not in (num_frames, num_frames - 1):
-            raise ValueError(f"actions must be (T, A) or (T - 1, A) for {num_frames} frames, got {tuple(values.shape)}")
+            shape = f"({batch}, T, A) or ({batch}, T - 1, A)" if batch > 1 else "(T, A) or (T - 1, A)"
+            raise ValueError(f"actions must be {shape} for T = {num_frames} frames, got {tuple(values.shape)}")
         return values[:, : num_frames - 1]
 
     def _normalized(self, actions: Tensor) -> Tensor:
-        assert self.action_spec is not None
+        if self.action_spec is None:
+            raise ValueError("this world was trained without actions and cannot follow any; give None, or (B, T, 0) to a rollout")
         if not bool(torch.isfinite(actions).all()):
-            raise ValueError("actions contain NaN or infinity; a world can only be stepped with finite actions")
+            raise ValueError("actions contain NaN or infinity; replace them by finite ones, or give None where the action is unknown")
         return self.action_spec.normalize(actions.to(self.tokenizer.encoder_position.dtype))
-
-    @staticmethod
-    def _check_rows(actions: Tensor, rows: int, name: str, num_dims: int) -> None:
-        if actions.ndim != num_dims or actions.shape[0] != rows:
-            raise ValueError(f"{name} must have {rows} rows like the state, got {tuple(actions.shape)}")
 
     def _noise(self, noise: Tensor | None, seed: int | None, state: State, lead: tuple[int, int, int]) -> Tensor:
         """Noise (M, B or 1, T, S, C): as given, drawn per frame from (seed, position), or from the global generator."""
@@ -314,9 +267,10 @@ class World(nn.Module):
         like = state.latent
         if noise is not None:
             noise = noise[None, :, None] if noise.ndim == 3 else noise
-            if noise.ndim != 5 or noise.shape[0] != samples or noise.shape[1] not in (1, rows) or noise.shape[2:] != (num_frames, *self.noise_shape):
-                raise ValueError(f"noise must be ({samples}, {rows} or 1, {num_frames}, {self.noise_shape}), got {tuple(noise.shape)}")
-            return noise
+            frames_shape = (num_frames, *self.noise_shape)
+            if noise.ndim != 5 or noise.shape[:1] != (samples,) or noise.shape[1] not in (1, rows) or noise.shape[2:] != frames_shape:
+                raise ValueError(f"noise must be {(samples, rows, *frames_shape)}, or with 1 row for all, got {tuple(noise.shape)}")
+            return noise.to(like)
         if seed is None:
             return torch.randn(samples, rows, num_frames, *self.noise_shape, dtype=like.dtype, device=like.device)
         frames = []
@@ -347,59 +301,3 @@ class World(nn.Module):
         if name == "inverse_action" and self.action_spec is not None:
             return self.action_spec.denormalize(value)
         return value
-
-
-def _from_hub(name: str) -> Path:
-    if name.count("/") != 1 or name.startswith((".", "/")):
-        raise FileNotFoundError(f"no world at {name!r}: give a folder that holds config.json, or a hub repository as owner/name")
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, HfHubHTTPError, LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(name, allow_patterns=["config.json", "model.safetensors"]))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise FileNotFoundError(f"no folder {name!r}, and the hub did not answer with a world of that name: {error}") from error
-
-
-def _replace(path: Path, write: Any) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        write(partial)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _card(world: World) -> str:
-    config = world.config
-    num_parameters = sum(parameter.numel() for parameter in world.parameters())
-    figures = "\n".join(f"| {name} | {value} |" for name, value in config.figures.items()) or "| not measured | |"
-    provenance = "\n".join(f"| {name} | {value} |" for name, value in config.provenance.items()) or "| not recorded | |"
-    actions = "none" if config.action_spec is None else ", ".join(config.action_spec.names or [str(config.action_spec.dim)])
-    return f"""---
-library_name: worldline
-tags: [world-model, video-prediction]
----
-# A worldline world
-
-{num_parameters:,} parameters · {config.tokenizer.image_size} px · {config.rate_hz or "mixed"} Hz · actions: {actions}
-
-```python
-import worldline as wl
-
-world = wl.World.from_pretrained("this folder")
-state = world.prompt("video.mp4")
-```
-
-## Training
-
-| what | value |
-|---|---|
-{provenance}
-
-## Figures
-
-| figure | value |
-|---|---|
-{figures}
-"""

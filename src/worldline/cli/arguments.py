@@ -1,0 +1,218 @@
+"""What each command takes, and the help that teaches it.
+
+Light on purpose: `worldline --help` must not wait for the rooms that do the work. May import: tyro. Refuses to know: all other rooms.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import FlagCreatePairsOff, Positional, subcommand
+
+# The names of `worldline.data.Fit` and `worldline.dynamics.Size`, repeated because importing them takes seconds; a test compares.
+Fit = Literal["stretch", "crop", "pad"]
+Size = Literal["nano", "tiny", "small", "base", "large"]
+Json = FlagCreatePairsOff[bool]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Demo:
+    """The whole path once, from nothing: film a simulator, train a small world, look at it.
+
+    Collects video of Push-T, trains a nano world from scratch, prompts it with episodes it never saw, plans in it, and writes a page with
+    every figure and its floor. Run it again to measure again without training again.
+
+    Example: worldline demo --out demo --video my.mp4
+
+    Writes: OUT/index.html, the videos beside it, OUT/figures.json and the world.
+
+    Attributes:
+        out: folder for all that is written.
+        video: a video of your own, which the world is shown as well (it has only ever seen Push-T, so expect little).
+        minutes: training time.
+        seed: of all randomness.
+        json: print the figures as one JSON object.
+    """
+
+    out: Path = Path("demo")
+    video: Path | None = None
+    minutes: float = 8.0
+    seed: int = 0
+    json: Json = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Train:
+    """Train a world on your own videos, or on a built-in recipe.
+
+    A source is a folder of videos (mp4, mkv, avi, webm, mov; searched with its sub-folders) or a LeRobotDataset (a folder with
+    meta/info.json). A CSV file beside a video, with its name, a header and one row per frame, labels it with actions. Some sources are held
+    out; the world is measured on them when it is done, beside what copying the last frame would do. Ctrl-C and SIGTERM save; the same
+    command goes on where it was, and a finished run prints its figures at once.
+
+    Example: worldline train my_videos --out runs/mine --size tiny --minutes 60
+
+    Example: worldline train drives --action-columns steering throttle --rate-hz 4 --held-out site_3 --held-out-folders
+
+    Example: worldline train --recipe push --out runs/push (no source: the simulator is filmed)
+
+    Writes: OUT/world (for --world of the other commands), OUT/figures.json, samples while it trains, checkpoints.
+
+    Attributes:
+        source: folders of videos, or of one LeRobotDataset each.
+        out: folder of the run.
+        recipe: folder trains on any videos; push films Push-T; droid and cars expect their data sets' own layout.
+        size: of the network: nano 1M parameters, tiny 6M, small 30M, base 150M, large 1B.
+        minutes: training time; each recipe has its own default.
+        held_out: the sources to keep for measuring, by name, or one fraction of them.
+        held_out_folders: hold out whole sub-folders rather than single videos; stricter where a folder is one scene.
+        rate_hz: frames per second of the world; at a low rate more happens from frame to frame.
+        image_size: side of the world's square frames, pixels, a multiple of 16.
+        fit: how frames of another aspect ratio are made square.
+        action_columns: columns of the CSV files that make up an action.
+        episodes: episodes to film, for the recipe push.
+        num_workers: threads that prepare batches.
+        seed: of the weights, the order of the data and the held-out sources.
+        json: print the figures as one JSON object.
+    """
+
+    source: Positional[tuple[Path, ...]] = ()
+    out: Path
+    recipe: Literal["folder", "push", "droid", "cars"] = "folder"
+    size: Size | None = None
+    minutes: float | None = None
+    held_out: tuple[str, ...] = ("0.1",)
+    held_out_folders: FlagCreatePairsOff[bool] = False
+    rate_hz: float = 5.0
+    image_size: int = 64
+    fit: Fit = "stretch"
+    action_columns: tuple[str, ...] = ()
+    episodes: int = 500
+    num_workers: int = 1
+    seed: int = 0
+    json: Json = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Predict:
+    """Show a world the start of a video; see how it thinks that it goes on.
+
+    Example: worldline predict my.mp4 --world runs/mine --out future.mp4 --seconds 2 --samples 3
+
+    Writes: OUT, a video of what is true, each imagined future and the error, side by side. Prints the error of each frame beside that of
+    copying the last one, where the video knows how it goes on.
+
+    Attributes:
+        video: a file.
+        world: a folder that `worldline train` wrote, a hub repository as owner/name, or the name of a bundled world.
+        out: the MP4 file to write.
+        seconds: how far to predict; 2 if neither this nor frames is given.
+        frames: the same in frames.
+        prompt_frames: frames that the world is shown, from the start of the video.
+        actions: CSV file with a header and one row of actions per frame of the video; unknown if not given.
+        samples: futures to imagine.
+        fit: how frames of another aspect ratio are made square.
+        num_steps: denoising steps per frame, a power of two: 1 is quick; the world's own if not given.
+        seed: of the futures.
+        json: print the figures as one JSON object.
+    """
+
+    video: Positional[Path]
+    world: str
+    out: Path = Path("future.mp4")
+    seconds: float | None = None
+    frames: int | None = None
+    prompt_frames: int | None = None
+    actions: Path | None = None
+    samples: int = 1
+    fit: Fit = "stretch"
+    num_steps: int | None = None
+    seed: int = 0
+    json: Json = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """Plan in a world of Push-T, act in the real simulator, and see whether the goal comes nearer.
+
+    Example: worldline plan --world demo --out plan.mp4 --episodes 5
+
+    Writes: OUT, a video of what really happened, what the world expected and the goal, side by side, one episode after another. Prints the
+    distance to the goal at the start and at the end, beside that of a random policy.
+
+    Attributes:
+        world: a folder that `worldline train` wrote, a hub repository as owner/name, or the name of a bundled world.
+        out: the MP4 file to write.
+        goal: a picture of Push-T, or a video whose last frame counts; by default the scene with the agent sent elsewhere.
+        planner: cem refines its guesses, mppi averages them, random keeps the best of many.
+        horizon: frames that a plan looks ahead.
+        candidates: futures imagined per iteration.
+        iterations: refinements per plan, of cem and mppi.
+        steps: actions per episode.
+        replan_every: actions that are done before planning again.
+        num_steps: denoising steps per imagined frame; 1 is quick.
+        episodes: scenes to plan in.
+        seed: of the first scene; the others follow.
+        json: print the figures as one JSON object.
+    """
+
+    world: str
+    out: Path = Path("plan.mp4")
+    goal: Path | None = None
+    planner: Literal["cem", "mppi", "random"] = "cem"
+    horizon: int = 6
+    candidates: int = 128
+    iterations: int = 4
+    steps: int = 16
+    replan_every: int = 2
+    num_steps: int = 1
+    episodes: int = 1
+    seed: int = 0
+    json: Json = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Bench:
+    """Measure how fast a world steps or trains on this machine. Close everything else first.
+
+    Example: OMP_NUM_THREADS=1 worldline bench step --size tiny
+
+    Writes: nothing; prints the figures.
+
+    Attributes:
+        what: step: frames per second of imagination; train: whole training steps, as a share of the matrix peak.
+        size: of the network.
+        json: print the figures as one JSON object.
+    """
+
+    what: Positional[Literal["step", "train"]]
+    size: Size = "tiny"
+    json: Json = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Doctor:
+    """Look at this machine: is everything here that worldline needs, and how fast is it?
+
+    Example: worldline doctor
+
+    Writes: nothing that stays. Exits with 1 if something that is needed is broken.
+
+    Attributes:
+        folder: where you mean to write; its space and permissions are checked.
+        json: print the findings as one JSON object.
+    """
+
+    folder: Path = Path(".")
+    json: Json = False
+
+
+AnyCommand = (
+    Annotated[Demo, subcommand("demo", description="The whole path once: film a simulator, train a small world, look at it.")]
+    | Annotated[Train, subcommand("train", description="Train a world on your own videos, or on a built-in recipe.")]
+    | Annotated[Predict, subcommand("predict", description="Show a world the start of a video; see how it thinks that it goes on.")]
+    | Annotated[Plan, subcommand("plan", description="Plan in a world of Push-T and act in the real simulator.")]
+    | Annotated[Bench, subcommand("bench", description="Measure how fast a world steps or trains on this machine.")]
+    | Annotated[Doctor, subcommand("doctor", description="Look at this machine: is everything here that worldline needs?")]
+)
+"""What the help of all commands lists; each one's own help says the rest."""

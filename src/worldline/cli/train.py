@@ -1,0 +1,148 @@
+"""`worldline train`: see `cli.arguments.Train`.
+
+May import: recipes, data, the other files of cli. Refuses to know: how training works.
+"""
+
+import json
+from dataclasses import asdict, replace
+from typing import Any
+
+from worldline.cli.arguments import Train
+from worldline.cli.report import Report, interrupted, table
+from worldline.data import EpisodeStore
+from worldline.recipes import Recipe, TrainingInterruptedError, cars, collect_push, droid, push, read_cars, read_droid
+from worldline.recipes.folder import SourceConfig, folder, frame_skip_of, name_actions, read_source
+from worldline.recipes.measured import train_and_measure
+from worldline.train import TrainingDivergedError
+
+_TOKENIZER_SHARE = 0.4
+_PATCH = 16
+_LONGEST_WINDOW = 12
+_DEFAULT_MINUTES = 60.0
+_RECORD = "command.json"
+_MAY_CHANGE = ("json", "num_workers", "out")  # a folder may be moved
+
+
+def run(arguments: Train) -> Report:
+    """Read or film, hold out, train, measure."""
+    _check(arguments)
+    record = _agreed(arguments)
+    store = _store(arguments)
+    train, held_out = store.split_by_source(_held_out(arguments.held_out), seed=arguments.seed)
+    recipe = _recipe(arguments, train, held_out)
+    (arguments.out / _RECORD).write_text(json.dumps(record, indent=1), encoding="utf-8")
+    try:
+        _, figures = train_and_measure(recipe, train, held_out, arguments.out, num_workers=arguments.num_workers, seed=arguments.seed)
+    except TrainingInterruptedError as reason:
+        return interrupted(reason)
+    except TrainingDivergedError as error:
+        raise ValueError(str(error)) from error
+    return Report(figures=figures, text=_text(arguments, figures))
+
+
+def _check(arguments: Train) -> None:
+    if arguments.recipe == "push" and arguments.source:
+        raise ValueError("the recipe push films its own videos; leave the source away, or use --recipe folder")
+    if arguments.recipe != "push" and not arguments.source:
+        raise FileNotFoundError("no videos given; name a folder of videos or a LeRobotDataset, or film a simulator with --recipe push")
+    if arguments.recipe in ("droid", "cars") and len(arguments.source) != 1:
+        raise ValueError(f"the recipe {arguments.recipe} takes one folder, got {len(arguments.source)}")
+    if arguments.image_size < _PATCH or arguments.image_size % _PATCH:
+        raise ValueError(f"--image-size is {arguments.image_size}; give a multiple of {_PATCH}, such as 64")
+    if arguments.minutes is not None and not arguments.minutes > 0:
+        raise ValueError(f"--minutes is {arguments.minutes}; give a positive number")
+    if not arguments.rate_hz > 0:
+        raise ValueError(f"--rate-hz is {arguments.rate_hz}; give a positive number of frames per second")
+
+
+def _agreed(arguments: Train) -> dict[str, Any]:
+    """What says which run this is, after a check that the folder holds no other one: a resumed run must be the same run."""
+    fields = {name: value for name, value in asdict(arguments).items() if name not in _MAY_CHANGE}
+    asked = json.loads(json.dumps(fields, default=lambda path: str(path.absolute())))
+    path = arguments.out / _RECORD
+    begun = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else asked
+    different = [f"{name} was {begun.get(name)} and is {value}" for name, value in asked.items() if begun.get(name) != value]
+    if different:
+        raise ValueError(f"{arguments.out} holds another run: {'; '.join(different)}. Repeat its arguments, or give another --out")
+    return asked
+
+
+def _held_out(values: tuple[str, ...]) -> float | tuple[str, ...]:
+    """A fraction, if it is one number; names of sources otherwise."""
+    try:
+        return float(values[0]) if len(values) == 1 else values
+    except ValueError:
+        return values
+
+
+def _store(arguments: Train) -> EpisodeStore:
+    folder_of_data, size = arguments.out / "data", arguments.image_size
+    match arguments.recipe:
+        case "push":
+            workers = max(1, arguments.num_workers)
+            options = {"num_episodes": arguments.episodes, "num_frames": 60, "size": size, "seed": arguments.seed, "num_workers": workers}
+            return collect_push(folder_of_data, **options)
+        case "droid":
+            return read_droid(arguments.source[0], folder_of_data, size=size)
+        case "cars":
+            return name_actions(read_cars(arguments.source[0], folder_of_data, size=size), ("steering", "throttle"))
+        case "folder":
+            source = SourceConfig(
+                paths=arguments.source,
+                image_size=size,
+                rate_hz=arguments.rate_hz,
+                fit=arguments.fit,
+                action_columns=arguments.action_columns,
+                one_source_per_folder=arguments.held_out_folders,
+            )
+            return read_source(source, folder_of_data)
+
+
+def _recipe(arguments: Train, train: EpisodeStore, held_out: EpisodeStore) -> Recipe:
+    minutes = arguments.minutes
+    if arguments.recipe == "folder":
+        skip = frame_skip_of(train, arguments.rate_hz)
+        longest = min(max(episode.num_frames for episode in side.episodes) for side in (train, held_out)) // skip
+        return folder(
+            size=arguments.size or "tiny",
+            image_size=arguments.image_size,
+            frame_skip=skip,
+            context_frames=min(_LONGEST_WINDOW, longest),
+            minutes=_DEFAULT_MINUTES if minutes is None else minutes,
+        )
+    named = {"push": push, "droid": droid, "cars": cars}[arguments.recipe]
+    shares = (
+        {} if minutes is None else {"tokenizer_minutes": minutes * _TOKENIZER_SHARE, "dynamics_minutes": minutes * (1 - _TOKENIZER_SHARE)}
+    )
+    recipe = named(**shares)
+    tokenizer = replace(recipe.tokenizer, image_size=arguments.image_size, grid=arguments.image_size // _PATCH)
+    return replace(recipe, tokenizer=tokenizer, size=arguments.size or recipe.size)
+
+
+def _text(arguments: Train, figures: dict[str, Any]) -> str:
+    rollouts, held_out = figures["rollouts"], figures["held_out"]
+    floors = {name: rollouts["floors"][name]["psnr_db"] for name in rollouts["floors"]}
+    rows = []
+    for index, (psnr, ssim, gain) in enumerate(
+        zip(rollouts["world"]["psnr_db"], rollouts["world"]["ssim"], rollouts["gain_db"], strict=True)
+    ):
+        after = f"+{(index + 1) / rollouts['rate_hz']:.2f} s" if rollouts["rate_hz"] else f"frame {index + 1}"
+        rows.append([after, f"{psnr:.2f}", *(f"{values[index]:.2f}" for values in floors.values()), f"{gain:+.2f}", f"{ssim:.3f}"])
+    low, high = rollouts["gain_interval_db"]
+    lines = [
+        f"{figures['num_parameters']:,} parameters, trained on {figures['training']['num_frames']:,} frames. Measured on "
+        f"{rollouts['num_windows']} windows of {held_out['num_sources']} held-out source(s) ({held_out['num_frames']:,} frames), "
+        f"{rollouts['prompt_frames']} frames of prompt:",
+        "",
+        table(["after", "PSNR dB", *floors, "gain dB", "SSIM"], rows),
+        "",
+        f"mean gain over copying the last frame: {rollouts['mean_gain_db']:+.2f} dB (95 % interval over windows {low:+.2f} to {high:+.2f})",
+    ]
+    if rollouts["shuffled_action_ratio"] is not None:
+        low, high = rollouts["shuffled_action_interval"]
+        lines.append(
+            f"shuffled-action ratio: {rollouts['shuffled_action_ratio']:.2f} ({low:.2f} to {high:.2f}); a world that ignores actions has 1"
+        )
+    if rollouts["mean_gain_db"] <= 0:
+        lines.append("This world does not beat copying the last frame. Train longer, give it more videos, or lower --rate-hz.")
+    return "\n".join([*lines, "", f"wrote {arguments.out / 'world'} and {arguments.out / 'figures.json'}"])

@@ -1,0 +1,93 @@
+"""Training that ends with figures: on videos that were never trained on, beside their floors, in a file and on the world's card.
+
+May import: recipes.recipe, recipes.watch, eval, data, world. Refuses to know: where the videos come from.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from worldline.data import EpisodeStore
+from worldline.eval import evaluate_rollouts, sample_windows
+from worldline.recipes.recipe import Recipe, train_world
+from worldline.recipes.watch import watch_rollouts
+from worldline.world import World
+
+NUM_WINDOWS = 128
+
+
+def train_and_measure(
+    recipe: Recipe, train: EpisodeStore, held_out: EpisodeStore, folder: Path, *, num_workers: int = 1, seed: int = 0
+) -> tuple[World, dict[str, Any]]:
+    """Train a world, measure its rollouts on `held_out`, and save both: `folder/world` with the figures on its card, `folder/figures.json`.
+
+    A third of a training window is the prompt, the rest is predicted. A run that was finished and measured returns its figures at once.
+
+    Args:
+        recipe: how.
+        train: episodes to learn from.
+        held_out: episodes without a source in common with `train`.
+        folder: of the run; holds all that is written.
+        num_workers: threads that prepare batches.
+        seed: of the training.
+
+    Returns:
+        The world, and the figures: `held_out` and `training` (sources, frames), `num_parameters`, `fingerprint` of the weights, `rollouts`
+        (a `VideoReport` as a dict).
+
+    Raises:
+        TrainingInterruptedError: after SIGTERM or Ctrl-C; nothing is lost.
+        ValueError: if the folder holds another run, or videos are too short.
+    """
+    num_frames = recipe.dynamics_batch[1]
+    prompt_frames = max(1, num_frames // 3)
+    watch = watch_rollouts(held_out, prompt_frames=prompt_frames, num_frames=num_frames - prompt_frames, frame_skip=recipe.frame_skip)
+    world = train_world(recipe, train, folder, watch=watch, num_workers=num_workers, seed=seed)
+    path = folder / "figures.json"
+    figures = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if figures.get("fingerprint") != world.fingerprint():
+        windows = sample_windows(
+            held_out,
+            prompt_frames=prompt_frames,
+            num_frames=num_frames - prompt_frames,
+            num_windows=NUM_WINDOWS,
+            frame_skip=recipe.frame_skip,
+        )
+        figures = {
+            "fingerprint": world.fingerprint(),
+            "num_parameters": sum(parameter.numel() for parameter in world.parameters()),
+            "training": _described(train),
+            "held_out": _described(held_out) | {"sources": list(held_out.sources)},
+            "rollouts": evaluate_rollouts(world, windows).to_dict(),
+        }
+        path.write_text(json.dumps(figures, indent=1), encoding="utf-8")
+    world = World(replace(world.config, figures=_card(figures)), world.tokenizer, world.dynamics)
+    world.save_pretrained(folder / "world")
+    return world, figures
+
+
+def _described(store: EpisodeStore) -> dict[str, Any]:
+    return {"num_sources": len(store.sources), "num_episodes": len(store), "num_frames": store.num_frames}
+
+
+def _card(figures: Mapping[str, Any]) -> dict[str, str]:
+    """The figures as the rows of a world's card."""
+    rollouts, held_out = figures["rollouts"], figures["held_out"]
+    low, high = rollouts["gain_interval_db"]
+    windows = f"{rollouts['num_windows']} windows of {held_out['num_sources']} held-out source(s)"
+    rows = {
+        "measured on": f"{windows}, {rollouts['prompt_frames']} frames of prompt",
+        "PSNR of each predicted frame": _decibels(rollouts["world"]["psnr_db"]),
+        "the same of copying the last frame": _decibels(rollouts["floors"]["copy last frame"]["psnr_db"]),
+        "mean gain over copying the last frame": f"{rollouts['mean_gain_db']:+.2f} dB (95 %: {low:+.2f} to {high:+.2f})",
+    }
+    if rollouts["shuffled_action_ratio"] is not None:
+        low, high = rollouts["shuffled_action_interval"]
+        rows["shuffled-action ratio (1: actions are ignored)"] = f"{rollouts['shuffled_action_ratio']:.2f} (95 %: {low:.2f} to {high:.2f})"
+    return rows
+
+
+def _decibels(values: list[float]) -> str:
+    return ", ".join(f"{value:.1f}" for value in values) + " dB"

@@ -1,0 +1,13 @@
+"""The learned world: prompt it with a video, step it, roll it out, draw it, save it.
+
+    learned    `World`: the tokenizer and the dynamics behind `interfaces.World`
+    config     everything about a world but its weights
+    storage    a folder or a hub repository <-> config and weights; the model card
+
+May import: data, tokenizer, dynamics, nn, interfaces. Refuses to know: planners, rewards, training, simulators.
+"""
+
+from worldline.world.config import WorldConfig
+from worldline.world.learned import World
+
+__all__ = ["World", "WorldConfig"]

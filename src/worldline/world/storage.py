@@ -1,0 +1,98 @@
+"""A world on disk: `config.json`, `model.safetensors` and a model card. Nothing that is read here can run code.
+
+May import: world.config, safetensors, huggingface-hub. Refuses to know: what the weights are for.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from worldline.world.config import FORMAT, WorldConfig
+
+
+def write_world(folder: str | Path, config: WorldConfig, weights: Mapping[str, Tensor], num_parameters: int) -> Path:
+    """Write a world into `folder`, which is made if need be; each file appears whole or not at all."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    stored = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
+    _replace(folder / "model.safetensors", lambda path: save_file(stored, path, metadata={"format": FORMAT}))
+    _replace(folder / "config.json", lambda path: path.write_text(config.to_json(), encoding="utf-8"))
+    _replace(folder / "README.md", lambda path: path.write_text(_card(config, num_parameters), encoding="utf-8"))
+    return folder
+
+
+def read_world(source: str | Path) -> tuple[WorldConfig, dict[str, Tensor]]:
+    """Config and weights of a folder that `write_world` wrote, or of a hub repository (`owner/name`).
+
+    Raises:
+        FileNotFoundError: if there is no such folder, or it holds no world.
+        ValueError: if the config or the weights are damaged.
+    """
+    folder = Path(source)
+    if not folder.is_dir():
+        folder = _from_hub(str(source))
+    config_path, weights_path = folder / "config.json", folder / "model.safetensors"
+    if not config_path.is_file() or not weights_path.is_file():
+        raise FileNotFoundError(
+            f"{folder} holds no world: config.json and model.safetensors are needed. `worldline train` writes such a folder"
+        )
+    try:
+        return WorldConfig.from_json(config_path.read_text(encoding="utf-8")), load_file(weights_path)
+    except (SafetensorError, UnicodeDecodeError, ValueError) as error:
+        raise ValueError(f"the world in {folder} cannot be loaded: {error}") from error
+
+
+def _from_hub(name: str) -> Path:
+    if name.count("/") != 1 or name.startswith((".", "/")):
+        raise FileNotFoundError(f"no world at {name!r}: give a folder that holds config.json, or a hub repository as owner/name")
+    try:
+        return Path(snapshot_download(name, allow_patterns=["config.json", "model.safetensors"]))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise FileNotFoundError(f"no folder {name!r}, and the hub did not answer with a world of that name: {error}") from error
+
+
+def _replace(path: Path, write: Callable[[Path], object]) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        write(partial)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _card(config: WorldConfig, num_parameters: int) -> str:
+    figures = "\n".join(f"| {name} | {value} |" for name, value in config.figures.items()) or "| not measured | |"
+    provenance = "\n".join(f"| {name} | {value} |" for name, value in config.provenance.items()) or "| not recorded | |"
+    actions = "none" if config.action_spec is None else ", ".join(config.action_spec.names or [str(config.action_spec.dim)])
+    return f"""---
+library_name: worldline
+tags: [world-model, video-prediction]
+---
+# A worldline world
+
+{num_parameters:,} parameters · {config.tokenizer.image_size} px · {config.rate_hz or "mixed"} Hz · actions: {actions}
+
+```python
+import worldline as wl
+
+world = wl.World.from_pretrained("this folder")
+state = world.prompt("video.mp4")
+```
+
+## Training
+
+| what | value |
+|---|---|
+{provenance}
+
+## Figures
+
+| figure | value |
+|---|---|
+{figures}
+"""

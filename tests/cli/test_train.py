@@ -1,0 +1,131 @@
+import json
+import os
+import shutil
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from worldline.cli import main
+from worldline.world import World
+
+
+def command(videos: Path, out: Path, *more: str, minutes: float = 0.02) -> list[str]:
+    words = ["train", str(videos), "--out", str(out), "--size", "nano", "--image-size", "32", "--held-out", "square_2"]
+    return [*words, "--minutes", str(minutes), *more]
+
+
+@pytest.fixture(scope="module")
+def run(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished run."""
+    out = tmp_path_factory.mktemp("runs") / "mine"
+    assert main(command(videos, out)) == 0
+    return out
+
+
+def test_training_leaves_a_world_with_its_figures(run: Path) -> None:
+    figures = json.loads((run / "figures.json").read_text())
+    world = World.load(run / "world")
+    assert world.config.rate_hz == 5
+    assert world.fingerprint() == figures["fingerprint"]
+    assert figures["held_out"]["sources"] == ["square_2"]
+    assert figures["training"]["num_frames"] == 2 * 20
+    assert "mean gain over copying the last frame" in world.config.figures
+    assert f"{figures['rollouts']['mean_gain_db']:+.2f} dB" in (run / "world" / "README.md").read_text()
+
+
+def test_the_same_command_again_prints_the_same_figures(run: Path, videos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    weights = (run / "world" / "model.safetensors").read_bytes()
+    assert main(command(videos, run, "--json")) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads((run / "figures.json").read_text())
+    assert (run / "world" / "model.safetensors").read_bytes() == weights
+
+
+def test_the_table_has_the_floors(run: Path, videos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(command(videos, run)) == 0
+    shown = capsys.readouterr().out
+    assert all(floor in shown for floor in ("copy last frame", "random frame", "linear extrapolation"))
+    assert "95 % interval" in shown
+
+
+def test_a_run_can_be_predicted_with_by_its_folder(run: Path, videos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "future.mp4"
+    assert main(["predict", str(videos / "square_2.mp4"), "--world", str(run), "--out", str(out)]) == 0
+    assert out.is_file()
+
+
+def test_labelled_videos_make_a_world_that_can_be_steered(videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    drives, out, film = tmp_path / "drives", tmp_path / "run", str(tmp_path / "future.mp4")
+    shutil.copytree(videos, drives)
+    for index in range(3):  # at 10 Hz, for a world at 5 Hz: two rows of the file make one action
+        rows = [f"{time},{time % 5 - 2},0.5" for time in range(40)]
+        (drives / f"square_{index}.csv").write_text("\n".join(["frame,steering,throttle", *rows]))
+    assert main(command(drives, out, "--action-columns", "steering", "throttle")) == 0
+    assert "shuffled-action ratio" in capsys.readouterr().out
+    spec = World.load(out / "world").action_spec
+    assert spec is not None
+    assert spec.names == ("steering", "throttle", "steering+1", "throttle+1")
+    words = ["predict", str(drives / "square_2.mp4"), "--world", str(out), "--out", film, "--json"]
+    assert main([*words, "--actions", str(drives / "square_2.csv")]) == 0
+    assert json.loads(capsys.readouterr().out)["with_actions"]
+
+
+def test_another_command_does_not_go_on_with_the_run(run: Path, videos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(command(videos, run, "--seed", "1")) == 2
+    assert "seed was 0 and is 1" in capsys.readouterr().err
+
+
+def test_a_command_that_was_refused_can_be_mended(videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "run"
+    words = command(videos, out)
+    assert main([*words[:-4], "--held-out", "nobody", *words[-2:]]) == 2
+    assert "no source nobody; the sources are square_0" in capsys.readouterr().err
+    assert not (out / "command.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "name a folder of videos"),
+        (["{missing}"], "no such folder"),
+        (["{video}"], "give the folder that holds it"),
+        (["{videos}", "--recipe", "push"], "films its own"),
+        (["{videos}", "--image-size", "50"], "multiple of 16"),
+        (["{videos}", "--minutes", "-1"], "positive"),
+        (["{videos}", "--rate-hz", "0"], "positive"),
+        (["{videos}", "{videos}", "--recipe", "cars"], "takes one folder"),
+    ],
+)
+def test_what_cannot_be_trained_on_is_refused(
+    words: list[str], said: str, videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known = {"missing": tmp_path / "missing", "videos": videos, "video": videos / "square_0.mp4"}
+    assert main(["train", *(word.format(**known) for word in words), "--out", str(tmp_path / "out")]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_sigterm_saves_and_says_so(videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "run"
+    finished = threading.Event()
+
+    def stop() -> None:
+        while not (out / "tokenizer" / "metrics.jsonl").is_file() and not finished.is_set():
+            time.sleep(0.01)
+        if not finished.is_set():
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.signal(signal.SIGTERM, lambda number, frame: None)  # should the signal come too late, the tests live on
+    thread = threading.Thread(target=stop)
+    try:
+        thread.start()
+        assert main(command(videos, out, "--json", minutes=5)) == 130
+    finally:
+        finished.set()
+        thread.join()
+        signal.signal(signal.SIGTERM, before)
+    said = json.loads(capsys.readouterr().out)
+    assert said["interrupted"]
+    assert "run the same command again to go on" in said["message"]
+    assert list((out / "tokenizer" / "checkpoints").iterdir())

@@ -1,0 +1,38 @@
+"""Fourier features against their formula, rotary positions against rotation matrices."""
+
+import math
+
+import torch
+
+from worldline.nn import FourierFeatures
+from worldline.nn.embedding import rotary_angles, rotate
+
+
+def test_fourier_features_follow_the_formula():
+    features = FourierFeatures(2, 3)
+    x = torch.tensor([0.3, -0.8])
+    expected = [0.3, -0.8]
+    for wave in (math.sin, math.cos):
+        expected += [wave(2**k * math.pi * value / 2) for value in (0.3, -0.8) for k in range(3)]
+    assert features.out_dim == len(expected)
+    torch.testing.assert_close(features(x), torch.tensor(expected))
+
+
+def test_rotation_turns_pairs_by_position_times_frequency():
+    angles = rotary_angles(torch.tensor([3]), head_dim=4, base=100.0)
+    torch.testing.assert_close(angles, torch.tensor([[3.0, 0.3]]))
+    x = torch.tensor([[1.0, 2.0, 3.0, 4.0]])
+    for index, angle in enumerate((3.0, 0.3)):
+        matrix = torch.tensor([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+        torch.testing.assert_close(rotate(x, angles)[0, index::2], matrix @ x[0, index::2])
+
+
+def test_products_depend_on_distance_only():
+    query, key = torch.randn(2, 1, 8)
+
+    def product(first: int, second: int) -> torch.Tensor:
+        angles = rotary_angles(torch.tensor([first, second]), head_dim=8)
+        return (rotate(query, angles[:1]) * rotate(key, angles[1:])).sum()
+
+    torch.testing.assert_close(product(7, 4), product(13, 10))
+    assert not torch.isclose(product(7, 4), product(7, 5))

@@ -1,0 +1,32 @@
+"""The Push-T recipe: its size, and the episodes that it collects."""
+
+import torch
+
+from worldline.dynamics import Dynamics, dynamics_config
+from worldline.envs.pusht import pusht_action_spec
+from worldline.recipes import collect_push, push
+
+
+def test_the_recipe_describes_a_tiny_world_within_an_hour():
+    recipe = push()
+    minutes = [training.duration_seconds / 60 for training in (recipe.tokenizer_training, recipe.dynamics_training) if training.duration_seconds]
+    assert len(minutes) == 2
+    assert sum(minutes) <= 60
+    config = dynamics_config(
+        recipe.size, num_tokens=recipe.tokenizer.num_tokens, latent_dim=recipe.tokenizer.latent_dim, action_dim=2, max_steps=recipe.max_steps
+    )
+    with torch.device("meta"):
+        assert 5e6 < sum(parameter.numel() for parameter in Dynamics(config).parameters()) < 6.5e6
+    assert recipe.sampler.num_steps <= config.max_steps
+    assert push(dynamics_minutes=1).dynamics_training.duration_seconds == 60
+
+
+def test_episodes_are_collected_once(tmp_path):
+    store = collect_push(tmp_path / "data", num_episodes=2, num_frames=6, size=32, seed=0, num_workers=1)
+    assert (len(store), store.frame_size) == (2, (32, 32))
+    assert store.action_spec == pusht_action_spec()
+    assert {round(episode.rate_hz, 6) for episode in store.episodes} == {5.0}
+    written = (tmp_path / "data" / "store.json").stat().st_mtime_ns
+    again = collect_push(tmp_path / "data", num_episodes=2, num_frames=6, size=32, seed=0, num_workers=1)
+    assert torch.equal(again.video, store.video)
+    assert (tmp_path / "data" / "store.json").stat().st_mtime_ns == written
