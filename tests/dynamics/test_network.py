@@ -5,6 +5,8 @@ import torch
 from torch import Tensor
 
 from worldline.dynamics import Dynamics, DynamicsConfig, dynamics_config
+from worldline.dynamics.network import Context
+from worldline.nn import Cache, Segment
 
 
 def inputs(batch: int = 2, frames: int = 7) -> dict[str, Tensor]:
@@ -84,6 +86,30 @@ def test_signal_step_and_the_frame_before_are_seen(make_dynamics):
     again = network(**last, previous_BSC=given["noisy_BTSC"][:, -2], previous_signal=0.6).clean
     torch.testing.assert_close(again, clean[:, -1:])
     assert not torch.allclose(network(**last).clean, clean[:, -1:])
+
+
+@torch.no_grad()
+def test_targets_over_a_context_see_what_the_sampler_sees(make_dynamics):
+    """Training runs all frames at once over a context; each must get what a cached step after the context's frames before it gives."""
+    network = make_dynamics(context_frames=4).double()
+    given, past = inputs(), inputs() | {"signal_BT": torch.full((2, 7), 0.8, dtype=torch.float64)}
+    past["action_BTA"] = given["action_BTA"]
+    segments = network(**past).segments
+    context = Context(past["noisy_BTSC"], past["signal_BT"], Cache(tuple((segment,) for segment in segments)))
+    together = network(**given, context=context, with_heads=False).clean
+    for time in range(1, 7):
+        before = tuple(Segment(part.keys[:, :, :, :time], part.values[:, :, :, :time]) for part in segments)
+        stepped = network(
+            **{name: value[:, time : time + 1] for name, value in given.items()},
+            previous_BSC=past["noisy_BTSC"][:, time - 1],
+            previous_signal=0.8,
+            cache=Cache.empty(2).append(before, window=3),
+            position=time,
+            with_heads=False,
+        ).clean
+        torch.testing.assert_close(together[:, time : time + 1], stepped, rtol=0, atol=1e-12)
+    rows = network(**{name: value[1:] for name, value in given.items()}, context=context.rows(1), with_heads=False).clean
+    torch.testing.assert_close(rows, together[1:], rtol=0, atol=1e-12)
 
 
 def test_a_world_without_actions_has_no_inverse_head(make_dynamics):

@@ -31,8 +31,8 @@ class Recorder(nn.Module):
         self.config = network.config
         self.calls: list[dict[str, Any]] = []
 
-    def forward(self, noisy, signal, step, action, *, known_BT=None, with_heads=True):
-        self.calls.append({"noisy": noisy, "signal": signal, "step": step, "action": action, "known": known_BT})
+    def forward(self, noisy, signal, step, action, *, known_BT=None, context=None, with_heads=True):
+        self.calls.append({"noisy": noisy, "signal": signal, "step": step, "action": action, "known": known_BT, "context": context})
         heads = {"reward": torch.zeros_like(signal), "inverse_action": torch.zeros(*signal.shape, 2)}
         return Prediction(noisy + signal[..., None, None], heads if with_heads else {}, ())
 
@@ -98,30 +98,35 @@ def test_dropout_hides_its_share_of_the_known_actions(make_dynamics):
 
 
 def test_levels_and_steps_are_drawn_as_configured(make_dynamics):
-    config = ShortcutConfig(context_share=0.4, context_signal=0.8, start_share=0.25, self_share=0.5, self_after=0)
+    config = ShortcutConfig(context_signal=0.8, poor_context_share=0.25, start_share=0.25, self_share=0.5, self_after=0)
     objective, recorder = recorded(make_dynamics, config)
     objective.loss(batch(2000))
-    signal, step = recorder.calls[-1]["signal"], recorder.calls[-1]["step"]
-    plain, own = signal[:1000], signal[1000:]
-    assert (step[:1000] == 1 / 8).all()
-    assert (plain == 0).float().mean() == pytest.approx(0.6 * 0.25, abs=0.02)
-    assert (plain >= 0.8).float().mean() == pytest.approx(0.4 + 0.6 * 0.75 * 0.2, abs=0.02)
-    large = step[1000:] > 1 / 8
-    assert set(step[1000:][large].tolist()) == {0.25, 0.5, 1.0}
-    assert large.float().mean() == pytest.approx(0.6, abs=0.02)
-    multiples = own[large] / step[1000:][large]
+    past, target = recorder.calls[0], recorder.calls[-1]
+    assert (past["signal"] < 0.8).float().mean() == pytest.approx(0.25 * 0.8, abs=0.02)
+    assert (past["step"] == 1 / 8).all()
+    assert target["context"].latents is past["noisy"]
+    assert target["context"].signal is past["signal"]
+    plain, own = target["signal"].split(1000)
+    plain_step, own_step = target["step"].split(1000)
+    assert (plain_step == 1 / 8).all()
+    assert (plain == 0).float().mean() == pytest.approx(0.25, abs=0.02)
+    assert plain[plain > 0].mean() == pytest.approx(0.5, abs=0.02)
+    assert set(own_step.flatten().tolist()) == {0.25, 0.5, 1.0}
+    multiples = own / own_step
     assert torch.equal(multiples, multiples.round())
-    assert ((own + step[1000:])[large] <= 1).all()
+    assert (own + own_step <= 1).all()
 
 
 def test_the_shortcut_target_is_where_two_half_steps_lead(make_dynamics):
     """The recorder answers x + tau, so its velocity at (x, tau) is tau / (1 - tau), whatever x."""
-    config = ShortcutConfig(context_share=0.0, self_share=0.5, self_after=0, motion_weight=0.0)
+    config = ShortcutConfig(self_share=0.5, self_after=0, motion_weight=0.0, ramp=0.9)
     objective, recorder = recorded(make_dynamics, config)
     terms = objective.loss(batch(64))
-    first, second, full = recorder.calls
+    past, first, second, full = recorder.calls
     noisy, signal, step = (full[name][32:] for name in ("noisy", "signal", "step"))
     half = step / 2
+    for call in (first, second):
+        assert torch.equal(call["context"].latents, past["noisy"][32:])
     torch.testing.assert_close(first["noisy"], noisy)
     torch.testing.assert_close(first["step"], half)
     torch.testing.assert_close(second["signal"], signal + half)
@@ -131,19 +136,18 @@ def test_the_shortcut_target_is_where_two_half_steps_lead(make_dynamics):
     # A full step of size d towards x moves d / (1 - tau) of the way: this x arrives where the half steps do.
     target = noisy + (arrival - noisy) * ((1 - signal) / step)[..., None, None]
     error = (noisy + signal[..., None, None] - target).square().mean(-1) * (0.9 * signal + 0.1).unsqueeze(-1)
-    torch.testing.assert_close(terms["shortcut"], error.mean())
+    torch.testing.assert_close(terms["shortcut"], error[:, 1:].mean())
 
 
 def test_a_network_that_is_right_has_no_loss_at_its_target(make_dynamics):
-    objective, recorder = recorded(make_dynamics, ShortcutConfig(context_share=0.0, self_share=1.0, self_after=0))
+    objective, recorder = recorded(make_dynamics, ShortcutConfig(self_share=1.0, self_after=0))
     given = batch(32)
     assert given.latents is not None
     clean = given.latents
 
     class Right(Recorder):
-        def forward(self, noisy, signal, step, action, *, known_BT=None, with_heads=True):
-            answer = super().forward(noisy, signal, step, action, known_BT=known_BT, with_heads=with_heads)
-            return Prediction(clean, answer.heads, ())
+        def forward(self, noisy, signal, step, action, **options):
+            return Prediction(clean, super().forward(noisy, signal, step, action, **options).heads, ())
 
     objective.dynamics = Right(recorder)  # ty: ignore[invalid-argument-type, invalid-assignment]
     assert objective.loss(given)["shortcut"] < 1e-10
@@ -163,7 +167,7 @@ def test_moving_tokens_count_more(make_dynamics):
 
 def test_heads_learn_what_is_hidden_from_the_world(make_dynamics):
     """With zero answers, the inverse term is the mean square of the hidden actions and the reward term that of the known rewards."""
-    config = ShortcutConfig(action_dropout=1.0, context_share=1.0, context_signal=1.0)
+    config = ShortcutConfig(action_dropout=1.0, context_signal=1.0, poor_context_share=0.0)
     objective, _ = recorded(make_dynamics, config)
     given = batch(16)
     assert given.actions is not None

@@ -109,7 +109,7 @@ def test_again_with_a_video_reuses_data_and_training(result: DemoResult, config:
     assert sections(again.page) == [*SECTIONS[:-1], "user-video", SECTIONS[-1]]
     assert "media/user.mp4" in check_media(again.page)
     user = again.figures["user_video"]
-    assert (user["height"], user["width"], user["prompt_frames"], user["known_frames"]) == (24, 40, 4, 6)
+    assert (user["source_size"], user["prompt_frames"], user["known_frames"]) == ([24, 40], 4, 6)
     assert len(user["psnr_db"]) == len(user["copy_last_psnr_db"]) == 6
     text = again.page.read_text(encoding="utf-8")
     assert "my &lt;b&gt;scene.mp4" in text

@@ -99,7 +99,7 @@ class Dynamics(nn.Module):
         width = config.width
         self.latent_in = _edge(nn.Linear(config.latent_dim, width))
         self.previous_in = _edge(nn.Linear(config.latent_dim, width, bias=False))
-        self.position = nn.Parameter(torch.randn(config.num_tokens, width) * 0.02)
+        self.position = nn.Parameter(torch.randn(config.num_tokens, width) * 0.5)
         self.registers = nn.Parameter(torch.randn(config.num_registers, width) * 0.02)
         self.head_tokens = nn.Parameter(torch.randn(2, width) * 0.02)
         self.level_features = FourierFeatures(2, 6)

@@ -44,7 +44,7 @@ class ShortcutConfig:
     self_share: float = 0.25
     self_after: int = 1000
     action_dropout: float = 0.1
-    motion_weight: float = 2.0
+    motion_weight: float = 0.0
     ramp: float = 0.0
 
 

@@ -36,6 +36,7 @@ p { max-width: 46em; margin: 0.6em 0; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 .data th, .data td { text-align: left; vertical-align: top; padding: 5px 14px 5px 0; border-bottom: 1px solid var(--rule); }
 .data th { color: var(--soft); font-weight: 600; }
+.data:not(.stacked) td { white-space: nowrap; }
 @media (max-width: 640px) { .data { font-size: 0.88rem; } .stacked thead { display: none; } .stacked td { display: block; }
   .stacked tr { display: block; padding: 8px 0; border-bottom: 1px solid var(--rule); } .stacked td { padding: 1px 0; border: 0; }
   .stacked td:first-child { font-weight: 600; } .stacked td:nth-child(3)::before { content: "bar: "; color: var(--soft); } }

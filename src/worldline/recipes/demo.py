@@ -21,13 +21,14 @@ from rich.console import Console
 from rich.progress import track
 
 from worldline.control import CEMConfig
-from worldline.data import EpisodeStore, probe, read_video, to_float
+from worldline.data import EpisodeStore, read_video
 from worldline.dynamics import ShortcutConfig
 from worldline.envs.pusht import agent_pixel_position, collect_pusht, find_agent, pusht_action_spec
-from worldline.eval import Windows, copy_last, evaluate_rollouts, imagine, psnr, sample_windows
+from worldline.eval import Windows, evaluate_rollouts, imagine, sample_windows
 from worldline.eval.gradients import check_gradients
+from worldline.eval.predict import predict_video
 from worldline.eval.tracking import track_agent
-from worldline.recipes.demo_page import Evidence, Steered, UserVideo, write_page
+from worldline.recipes.demo_page import Evidence, Steered, write_page
 from worldline.recipes.demo_verdicts import judge
 from worldline.recipes.planning import PlannedEpisode, plan_pusht_episode
 from worldline.recipes.push import FRAME_SKIP, push
@@ -136,7 +137,7 @@ def run_demo(config: DemoConfig) -> DemoResult:
         ImportError: if `gym-pusht` is not installed.
         TrainingInterruptedError: after SIGTERM or Ctrl-C; nothing is lost, the same call goes on.
     """
-    user = None if config.video is None else _read_user_video(config, config.video)
+    num_shown = 0 if config.video is None else _count_prompt_frames(config.video)
     with _threads(config.num_threads):
         _say(1, f"collecting {config.num_episodes} episodes of Push-T")
         store = _collect(config)
@@ -149,7 +150,9 @@ def run_demo(config: DemoConfig) -> DemoResult:
         gradients = check_gradients(world, evidence.windows, seed=config.seed)
         _say(5, f"planning {config.num_plans} episodes in the real simulator")
         planned = [_plan(config, world, config.seed + index) for index in range(config.num_plans)]
-        user = None if user is None else _predict_user_video(world, user, config.seed)
+        user = None
+        if config.video is not None:
+            user = predict_video(world, config.video, num_frames=NUM_FRAMES, prompt_frames=num_shown, seed=config.seed)
     _say(6, "writing the page")
     evidence = replace(evidence, planned=planned[0], user=user)
     figures |= {
@@ -157,7 +160,7 @@ def run_demo(config: DemoConfig) -> DemoResult:
         "planning": [episode.to_dict() for episode in planned],
         "replan_every": REPLAN_EVERY,
         "planning_sampling_steps": PLANNING_SAMPLING_STEPS,
-        "user_video": None if user is None else user.to_dict(),
+        "user_video": None if user is None or config.video is None else {"name": config.video.name, **user.to_dict()},
     }
     verdicts = judge(figures)
     figures["verdicts"] = [asdict(verdict) for verdict in verdicts]
@@ -258,37 +261,9 @@ def _plan(config: DemoConfig, world: World, seed: int) -> PlannedEpisode:
     )
 
 
-def _read_user_video(config: DemoConfig, path: Path) -> UserVideo:
-    info = probe(path)
-    clip = read_video(path, size=config.image_size, rate_hz=RATE_HZ, max_frames=PROMPT_FRAMES + NUM_FRAMES)
-    frames = to_float(clip.frames)
-    return UserVideo(
-        name=path.name,
-        height=info.height,
-        width=info.width,
-        prompt=frames[:PROMPT_FRAMES],
-        future=frames[PROMPT_FRAMES:],
-        imagined=frames[:0],
-        psnr_db=(),
-        copy_last_psnr_db=(),
-    )
-
-
-@torch.no_grad()
-def _predict_user_video(world: World, user: UserVideo, seed: int) -> UserVideo:
-    """Roll on from the user's prompt under the null action: nobody knows what the agent did there, or whether there is one."""
-    state, frames = world.prompt(user.prompt), []
-    for _ in range(NUM_FRAMES):
-        state = world.step(state, None, seed=seed)
-        frames.append(world.decode(state)[0])
-    imagined, num_known = torch.stack(frames), len(user.future)
-    floor = copy_last(user.prompt[None], num_known)[0]
-    return replace(
-        user,
-        imagined=imagined,
-        psnr_db=tuple(psnr(imagined[:num_known], user.future).tolist()),
-        copy_last_psnr_db=tuple(psnr(floor, user.future).tolist()),
-    )
+def _count_prompt_frames(video: Path) -> int:
+    """Frames of the user's video to show: as many as of any other, or all of a shorter one. Reading them shows that it can be read."""
+    return len(read_video(video, size=16, rate_hz=RATE_HZ, max_frames=PROMPT_FRAMES))
 
 
 @contextmanager

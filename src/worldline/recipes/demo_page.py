@@ -16,6 +16,7 @@ from torch import Tensor
 from worldline.data import write_video
 from worldline.eval import Windows
 from worldline.eval.page import Html, Page, chart, code, contact_sheet, heading, paragraph, side_by_side_charts, table, video
+from worldline.eval.predict import Prediction, compose_panels
 from worldline.recipes.demo_verdicts import in_pixels
 from worldline.recipes.planning import PlannedEpisode
 from worldline.recipes.watch import side_by_side
@@ -44,35 +45,6 @@ class Steered:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class UserVideo:
-    """The user's own video and what the world made of it.
-
-    Attributes:
-        name: of the file.
-        height, width: of the file, pixels.
-        prompt: (P, 3, H, W), fewer than usual if the video is that short.
-        future: (K, 3, H, W), how it went on; K is 0 if it ended.
-        imagined: (T, 3, H, W), T >= K.
-        psnr_db: of the first K imagined frames.
-        copy_last_psnr_db: the floor.
-    """
-
-    name: str
-    height: int
-    width: int
-    prompt: Tensor
-    future: Tensor
-    imagined: Tensor
-    psnr_db: tuple[float, ...]
-    copy_last_psnr_db: tuple[float, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """The figures, for JSON."""
-        names = ("name", "height", "width", "psnr_db", "copy_last_psnr_db")
-        return {**{name: getattr(self, name) for name in names}, "prompt_frames": len(self.prompt), "known_frames": len(self.future)}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Evidence:
     """The pictures behind the figures.
 
@@ -83,7 +55,7 @@ class Evidence:
         steered: one prompt under four actions.
         rate_hz: frames per second.
         planned: an episode in the simulator.
-        user: the user's own video, if there is one.
+        user: what became of the user's own video, if there is one.
     """
 
     windows: Windows
@@ -92,7 +64,7 @@ class Evidence:
     steered: Steered
     rate_hz: float
     planned: PlannedEpisode | None = None
-    user: UserVideo | None = None
+    user: Prediction | None = None
 
 
 def write_page(folder: Path, figures: dict[str, Any], evidence: Evidence) -> Path:
@@ -116,7 +88,7 @@ def write_page(folder: Path, figures: dict[str, Any], evidence: Evidence) -> Pat
     if evidence.planned is not None:
         page.section("Planned in the world, done in the simulator", *_planning(figures, evidence.planned, media), anchor="planning")
     if evidence.user is not None:
-        page.section("Your video", *_user_video(evidence.user, evidence.rate_hz, media), anchor="user-video")
+        page.section("Your video", *_user_video(figures, evidence.user, media), anchor="user-video")
     page.section("What was trained, and how to repeat it", *_facts(figures), anchor="facts")
     return page.write(folder / "index.html")
 
@@ -169,7 +141,6 @@ def _errors(figures: dict[str, Any]) -> list[Html]:
             str(frame),
             *(f"{values[frame - 1]:.2f}" for values in psnr.values()),
             f"{rollouts['gain_db'][frame - 1]:+.2f}",
-            _signed_moving(rollouts, frame),
         )
         for frame in frames
     ]
@@ -183,13 +154,8 @@ def _errors(figures: dict[str, Any]) -> list[Html]:
             chart(psnr, f"PSNR, higher is better. {where}", x=x, x_label="predicted frame", y_label="PSNR, dB"),
             chart(error, f"Mean squared error, lower is better. {where}", x=x, x_label="predicted frame", y_label="MSE", y_includes=(0,)),
         ),
-        table(("Frame", *(f"{name}, dB" for name in psnr), "gain over copying, dB", "gain where pixels move, dB"), rows),
+        table(("Frame", *(f"{name}, dB" for name in psnr), "gain over copying, dB"), rows),
     ]
-
-
-def _signed_moving(rollouts: dict[str, Any], frame: int) -> str:
-    world, floor = (curve["moving_psnr_db"][frame - 1] for curve in (rollouts["world"], rollouts["floors"]["copy last frame"]))
-    return f"{world - floor:+.2f}"
 
 
 def _actions(figures: dict[str, Any], evidence: Evidence) -> list[Html]:
@@ -276,11 +242,12 @@ def _planning(figures: dict[str, Any], planned: PlannedEpisode, media: Path) -> 
     replan_every = figures["replan_every"]
     caption = (
         f"Left: the real simulator; middle: what the latest plan expected, at most {replan_every} frames ahead; right: the goal. Seed "
-        f"{planned.seed}, {episodes[0]['num_plans']} plans, {episodes[0]['num_evaluations']:,} imagined futures."
+        f"{planned.seed}, {episodes[0]['num_plans']} plans, {episodes[0]['num_evaluations']:,} imagined futures. While the strip is "
+        "grey the agent waits and the middle is the real video."
     )
     times = [f"{index / planned.rate_hz:.1f} s" for index in range(len(planned.frames))]
-    every = slice(None, None, max(1, len(times) // 10))
-    sheet = {name: list(row[every]) for name, row in (("real", planned.frames), ("expected", planned.imagined), ("goal", goal))}
+    num_shown = figures["rollouts"]["prompt_frames"]
+    sheet = {"real": list(planned.frames), "expected": [*[None] * num_shown, *planned.imagined[num_shown:]], "goal": list(goal)}
     enlarged = F.interpolate(frames, scale_factor=max(1, 192 // frames.shape[-2]), mode="nearest")
     text = (
         "The goal is a picture: the same scene with the agent elsewhere. The cross-entropy method searches the world for actions whose "
@@ -289,36 +256,33 @@ def _planning(figures: dict[str, Any], planned: PlannedEpisode, media: Path) -> 
     )
     return [
         paragraph(text),
-        _film(media / "planned.mp4", enlarged, planned.rate_hz, caption),
-        contact_sheet(sheet, f"The same episode, at the times above the pictures (seed {planned.seed}).", labels=times[every]),
+        _film(media / "planned.mp4", enlarged, planned.rate_hz, caption, num_shown=num_shown),
+        contact_sheet(
+            sheet, f"The same episode, at the times above the pictures (seed {planned.seed}).", labels=times, num_shown=num_shown
+        ),
         table(("Episode", "agent to goal at the start", "at the end", "random policy", "block to goal"), rows),
     ]
 
 
-def _user_video(user: UserVideo, rate_hz: float, media: Path) -> list[Html]:
-    num_shown, num_known = len(user.prompt), len(user.future)
-    size = user.prompt.shape[-1]
+def _user_video(figures: dict[str, Any], user: Prediction, media: Path) -> list[Html]:
+    (height, width), size = user.source_size, user.prompt.shape[-1]
     text = (
-        f"{user.name}, {user.width} x {user.height} px, stretched to {size} x {size} px at {rate_hz:g} frames per second. This world has "
-        "only ever seen Push-T: it knows nothing of other scenes, and will turn what it is shown into what it knows. To learn your "
-        "scene, train on your own videos with `worldline train`."
+        f"{figures['user_video']['name']}, {width} x {height} px, stretched to {size} x {size} px at {user.rate_hz:g} frames per second. "
+        "This world has only ever seen Push-T: it knows nothing of other scenes, and will turn what it is shown into what it knows. To "
+        "learn your scene, train on your own videos with worldline train."
     )
-    if num_known:
+    if user.psnr_db:
         measured = ", ".join(f"{a:.1f} dB ({b:.1f})" for a, b in zip(user.psnr_db, user.copy_last_psnr_db, strict=True))
         text += f" PSNR per frame, in brackets that of copying the last frame: {measured}. One window."
     else:
         text += " The video ends with the prompt, so there is no truth to compare with."
-    blank = torch.zeros_like(user.imagined)
-    true = torch.cat([user.future, blank[num_known:]])
-    shown = torch.stack([torch.cat([user.prompt, rest]) for rest in (true, user.imagined)])
-    enlarged = F.interpolate(torch.cat(list(shown), dim=-1), scale_factor=max(1, 192 // size), mode="nearest")
-    ended = ", black where it has ended" if num_known < len(user.imagined) else ""
-    caption = f"Left: your video{ended}; right: shown {num_shown} frames, then imagined."
-    rows = {"true": [*user.future, *[None] * (len(user.imagined) - num_known)], "imagined": list(user.imagined)}
+    imagined = user.imagined[0]
+    rows = {"true": [*user.truth, *[None] * (len(imagined) - len(user.truth))], "imagined": list(imagined)}
+    caption = "No actions are known here, so the world imagines under its null action."
     return [
         paragraph(text),
-        _film(media / "user.mp4", enlarged, rate_hz, caption, num_shown=num_shown),
-        _sheet(user.prompt, rows, rate_hz, "No actions are known here, so the world imagines under its null action.", difference=False),
+        _film(media / "user.mp4", compose_panels(user), user.rate_hz, "Left: your video; middle: imagined; right: their difference."),
+        _sheet(user.prompt, rows, user.rate_hz, caption, difference=False),
     ]
 
 
@@ -336,7 +300,7 @@ def _facts(figures: dict[str, Any]) -> list[Html]:
         ("weights", f"SHA-256 {world['fingerprint'][:16]}..."),
     ]
     return [
-        table(("What", "Value"), rows),
+        table(("What", "Value"), rows, stacked=True),
         paragraph("The command that made this page; the budget is wall time, so another machine trains for another number of steps:"),
         code(figures["command"]),
         paragraph("All figures are in figures.json beside this page; the world is in the folder world and is loaded with:"),

@@ -30,20 +30,23 @@ def droid(*, tokenizer_minutes: float = 14, dynamics_minutes: float = 14) -> Rec
             duration_seconds=60 * tokenizer_minutes,
             learning_rate=1e-3,
             muon_learning_rate=1e-2,
+            warmup_steps=50,
             decay_fraction=0.3,
             sample_every_steps=500,
         ),
         dynamics_training=TrainConfig(
             steps=200_000,
             duration_seconds=60 * dynamics_minutes,
-            learning_rate=1e-3,
+            learning_rate=2e-3,
             muon_learning_rate=1e-2,
+            warmup_steps=50,
             decay_fraction=0.3,
-            sample_every_steps=1000,
+            loss_weights={"inverse": 0.05, "reward": 0.05},
+            sample_every_steps=250,
         ),
-        shortcut=ShortcutConfig(self_after=1000),
-        tokenizer_batch=(64, 2),
-        dynamics_batch=(16, 12),
+        shortcut=ShortcutConfig(self_after=300),
+        tokenizer_batch=(32, 2),
+        dynamics_batch=(6, 8),
     )
 
 

@@ -78,12 +78,12 @@ class Tokenizer(nn.Module):
         values = 3 * config.patch**2
         self.patch_in = _edge(nn.Linear(values, config.width))
         self.mask_token = nn.Parameter(torch.zeros(config.width))
-        self.encoder_position = nn.Parameter(torch.randn(config.num_tokens, config.width) * 0.02)
+        self.encoder_position = nn.Parameter(torch.randn(config.num_tokens, config.width) * 0.5)
         self.encoder = Transformer(config.transformer(window=config.window))
         self.to_latent = _edge(nn.Linear(config.width, config.latent_dim))
         self.normalize = nn.BatchNorm1d(config.latent_dim, affine=False, momentum=0.02)
         self.from_latent = _edge(nn.Linear(config.latent_dim, config.width))
-        self.decoder_position = nn.Parameter(torch.randn(config.num_tokens, config.width) * 0.02)
+        self.decoder_position = nn.Parameter(torch.randn(config.num_tokens, config.width) * 0.5)
         self.decoder = Transformer(config.transformer(window=1))
         self.patch_out = _edge(nn.Linear(config.width, values))
 
