@@ -22,7 +22,7 @@ from rich.progress import track
 
 from worldline.control import CEMConfig
 from worldline.data import EpisodeStore, read_video
-from worldline.dynamics import ShortcutConfig
+from worldline.dynamics import SamplerConfig, ShortcutConfig
 from worldline.envs.pusht import agent_pixel_position, collect_pusht, find_agent, pusht_action_spec
 from worldline.eval import Windows, evaluate_rollouts, imagine, sample_windows
 from worldline.eval.gradients import check_gradients
@@ -38,11 +38,11 @@ from worldline.world import World
 
 RATE_HZ = 10 / FRAME_SKIP
 PROMPT_FRAMES, NUM_FRAMES = 4, 8
-TOKENIZER_SHARE = 0.4
+TOKENIZER_SHARE = 0.35
 """Of the training budget; the dynamics get the rest."""
 HELD_OUT_SHARE = 0.1
 PLANNER = CEMConfig(horizon=5, num_candidates=64, num_iterations=3, num_elites=8, correlation=0.5)
-PLANNING_SAMPLING_STEPS = 2
+PLANNING_SAMPLING_STEPS = 1
 """Per imagined frame of a plan: half of what the measured rollouts take, since a plan imagines hundreds of futures."""
 REPLAN_EVERY = 2
 
@@ -59,7 +59,7 @@ class DemoConfig:
         num_workers: processes that film the simulator.
         num_threads: threads of torch.
         num_episodes: episodes to film; a tenth of them is held out.
-        episode_frames: frames per episode, at 5 Hz.
+        episode_frames: frames per episode, at 2.5 Hz.
         image_size: side of the frames, pixels.
         num_windows: held-out windows that the figures are measured on.
         num_plans: episodes that are planned in the simulator; the page shows the first.
@@ -73,11 +73,11 @@ class DemoConfig:
     out: Path = Path("demo")
     video: Path | None = None
     seed: int = 0
-    minutes: float = 8.0
+    minutes: float = 7.0
     num_workers: int = 2
     num_threads: int = 2
     num_episodes: int = 400
-    episode_frames: int = 64
+    episode_frames: int = 40
     image_size: int = 64
     num_windows: int = 64
     num_plans: int = 3
@@ -123,9 +123,11 @@ def demo_recipe(minutes: float, *, image_size: int = 64) -> Recipe:
         name="demo",
         size="nano",
         tokenizer=replace(base.tokenizer, image_size=image_size, width=128),
-        shortcut=ShortcutConfig(self_after=1000),
-        tokenizer_batch=(32, 4),
-        dynamics_batch=(32, 12),
+        shortcut=ShortcutConfig(self_after=400),
+        sampler=SamplerConfig(num_steps=2),
+        max_steps=4,
+        tokenizer_batch=(16, 4),
+        dynamics_batch=(8, 8),
     )
 
 
