@@ -13,7 +13,6 @@ from worldline.interfaces import Clip, State
 from worldline.testing import PointMassWorld
 
 
-
 class FilmedPointMass(PointMassWorld):
     """The true world behind the films, prompted with a batch of them as the learned world is."""
 

@@ -9,11 +9,17 @@ from worldline.recipes import collect_push, push
 
 def test_the_recipe_describes_a_tiny_world_within_an_hour():
     recipe = push()
-    minutes = [training.duration_seconds / 60 for training in (recipe.tokenizer_training, recipe.dynamics_training) if training.duration_seconds]
+    minutes = [
+        training.duration_seconds / 60 for training in (recipe.tokenizer_training, recipe.dynamics_training) if training.duration_seconds
+    ]
     assert len(minutes) == 2
     assert sum(minutes) <= 60
     config = dynamics_config(
-        recipe.size, num_tokens=recipe.tokenizer.num_tokens, latent_dim=recipe.tokenizer.latent_dim, action_dim=2, max_steps=recipe.max_steps
+        recipe.size,
+        num_tokens=recipe.tokenizer.num_tokens,
+        latent_dim=recipe.tokenizer.latent_dim,
+        action_dim=2,
+        max_steps=recipe.max_steps,
     )
     with torch.device("meta"):
         assert 5e6 < sum(parameter.numel() for parameter in Dynamics(config).parameters()) < 6.5e6

@@ -46,8 +46,8 @@ def read_lerobot(
 ) -> Iterator[Clip]:
     """Read a LeRobotDataset (v2.1 or v3.0), one clip per episode, in order.
 
-    Actions come from `action`, states from `observation.state`, rewards from `next.reward`, text from the episode's task. The
-    rate is the data set's, the source is `<folder name>/episode_<index>`. An episode whose video ends early is cut to it.
+    Actions come from `action`, states from `observation.state`, rewards from `next.reward` (one frame
+    later, and 0 at the first), text from the episode's task. The rate is the data set's, the source is `<folder name>/episode_<index>`. An episode whose video ends early is cut to it.
 
     Args:
         root: the folder that holds `meta/`.
@@ -246,7 +246,8 @@ def _read_episode(dataset: _Dataset, entry: _Entry, size: Size | None, fit: Fit,
         source=source,
         actions=labels.get(ACTION),
         states=labels.get(STATE),
-        rewards=None if rewards is None else rewards[:, 0],
+        # LeRobot notes what an action earned, a clip what arriving at a frame earned; the first frame earned nothing that is known.
+        rewards=None if rewards is None else torch.cat([torch.zeros(1), rewards[:-1, 0]]),
         text=entry.task or None,
     )
 

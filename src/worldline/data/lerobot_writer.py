@@ -47,8 +47,8 @@ def write_lerobot(
 ) -> None:
     """Write `clips` as a LeRobotDataset v3.0 at `root`, one episode each; it appears when the last one is written.
 
-    Actions become `action`, states `observation.state`, rewards `next.reward`, text the episode's task. Labels are kept exactly
-    (as float32); frames pass through H.264, and odd sizes gain a row or column (see `VideoWriter`).
+    Actions become `action`, states `observation.state`, rewards `next.reward` (one frame earlier, since LeRobot notes what an
+    action earned; the last one is repeated), text the episode's task. Labels are kept exactly (as float32); frames pass through H.264, and odd sizes gain a row or column (see `VideoWriter`).
 
     Args:
         root: must not exist.
@@ -222,7 +222,8 @@ def _check_alike(first: Clip, clip: Clip) -> None:
 
 
 def _labels(clip: Clip) -> dict[str, torch.Tensor | None]:
-    return {ACTION: clip.actions, STATE: clip.states, REWARD: clip.rewards}
+    rewards = None if clip.rewards is None else torch.cat([clip.rewards[1:], clip.rewards[-1:]])
+    return {ACTION: clip.actions, STATE: clip.states, REWARD: rewards}
 
 
 def _columns(clip: Clip, episode_index: int, first_index: int, task_index: int) -> _Columns:

@@ -44,7 +44,8 @@ class Loader:
     """An endless stream of batches of windows, uniform over all windows that fit into an episode; a `BatchSource`.
 
     With `frame_skip` k a window keeps every k-th frame, its actions are the k recorded ones side by side
-    (`concatenate_actions`), and its rewards are sums over the k steps.
+    (`concatenate_actions`), and the reward of
+    a kept frame is what the k steps that led to it earned; the window's first frame keeps its own.
 
     Args:
         store: episodes of frames or of latents.
@@ -113,7 +114,7 @@ class Loader:
             latents=None if is_pixels else video.float(),
             actions=None if actions is None else concatenate_actions(actions, self.frame_skip),
             action_mask=action_mask,
-            rewards=None if rewards is None else concatenate_actions(rewards, self.frame_skip).sum(-1),
+            rewards=None if rewards is None else _earned(rewards, self.frame_skip),
             reward_mask=reward_mask,
         )
 
@@ -172,3 +173,9 @@ class Loader:
     def _gather(self, name: str, rows: Tensor) -> Tensor:
         array = self.store.video if name == "video" else self.store.arrays[name]
         return array.index_select(0, rows.reshape(-1)).reshape(*rows.shape, *array.shape[1:])
+
+
+def _earned(rewards: Tensor, frame_skip: int) -> Tensor:
+    """(B, T * k) rewards of every recorded frame -> (B, T) of the kept ones, each with those that were passed on the way to it."""
+    later = rewards[:, 1 : rewards.shape[1] - frame_skip + 1]
+    return torch.cat([rewards[:, :1], later.unflatten(1, (-1, frame_skip)).sum(-1)], dim=1) if later.shape[1] else rewards[:, :1]

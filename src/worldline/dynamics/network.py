@@ -163,9 +163,7 @@ class Dynamics(nn.Module):
         dtype = latent.dtype
         tokens = torch.cat([part.to(dtype) for part in parts], dim=2)
         cache = context.cache if context is not None else cache
-        tokens, segments = self.transformer(
-            tokens, cache=cache, position=position, num_private=num_private, parallel=context is not None
-        )
+        tokens, segments = self.transformer(tokens, cache=cache, position=position, num_private=num_private, parallel=context is not None)
         tokens = F.rms_norm(tokens, tokens.shape[-1:])
         clean = self.latent_out(tokens[:, :, 2 : 2 + self.config.num_tokens])
         clean = clean + _guess(noisy_BTSC, signal_BT, previous, previous_level)

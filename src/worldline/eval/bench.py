@@ -15,7 +15,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from worldline.dynamics import Dynamics, ShortcutConfig, ShortcutObjective, Size, dynamics_config
-from worldline.interfaces import ActionSpec, Batch
+from worldline.interfaces import ActionSpec, Batch, State
 from worldline.scale import tune_allocator
 from worldline.tokenizer import TokenizerConfig
 from worldline.train.optimizers import build_optimizers
@@ -45,26 +45,29 @@ def bench_step(*, size: Size = "tiny", prompt_frames: int = 15, repetitions: int
 
     Frames per second include everything from action to next state; decoding to pixels is listed apart.
     """
-    world = _world(size)
-    figures: dict[str, Any] = {"size": size, "tokens per frame": world.noise_shape[0], "threads": torch.get_num_threads()}
-    with torch.inference_mode():
-        state = world.prompt_latents(torch.randn(1, prompt_frames, *world.noise_shape), torch.zeros(1, prompt_frames - 1, 2))
-        for num_steps in (4, 1):
-            quick = world.with_sampling(num_steps)
-            for name, dtype in (("float32", None), ("bfloat16", torch.bfloat16)):
-                with torch.autocast("cpu", dtype or torch.bfloat16, enabled=dtype is not None):
-                    seconds = statistics.median(_timings(lambda quick=quick: quick.step(state, torch.zeros(1, 2), seed=0), repetitions))
-                figures[f"frames per second, K = {num_steps}, {name}"] = 1 / seconds
+    figures: dict[str, Any] = {"size": size, "threads": torch.get_num_threads(), "prompt frames": prompt_frames}
+    for name, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
+        world = _world(size).to(dtype)
+        figures["tokens per frame"] = world.noise_shape[0]
+        with torch.inference_mode():
+            latents = torch.randn(1, prompt_frames, *world.noise_shape, dtype=dtype)
+            state = world.prompt_latents(latents, torch.zeros(1, prompt_frames - 1, _SPEC.dim, dtype=dtype))
             many = world.fork(state, candidates)
-            with torch.autocast("cpu", torch.bfloat16):
-                seconds = statistics.median(_timings(lambda quick=quick: quick.step(many, torch.zeros(candidates, 2), seed=0), 3))
-            figures[f"ms per candidate, K = {num_steps}, batch {candidates}, bfloat16"] = seconds / candidates * 1e3
-        figures["ms to decode a frame, float32"] = statistics.median(_timings(lambda: world.decode(state), repetitions)) * 1e3
+            for num_steps in (4, 1):
+                stepped = world.with_sampling(num_steps)
+                seconds = statistics.median(_timings(lambda w=stepped, s=state: w.step(s, _still(s), seed=0), repetitions))
+                figures[f"frames per second, K = {num_steps}, {name}"] = 1 / seconds
+                seconds = statistics.median(_timings(lambda w=stepped, s=many: w.step(s, _still(s), seed=0), 3))
+                figures[f"ms per candidate, K = {num_steps}, batch {candidates}, {name}"] = seconds / candidates * 1e3
+            seconds = statistics.median(_timings(lambda w=world, s=state: w.decode(s), repetitions))
+            figures[f"ms to decode a frame, {name}"] = seconds * 1e3
     return figures
 
 
-def bench_train(*, size: Size = "tiny", batch_size: int = 32, num_frames: int = 16, repetitions: int = 8, muon: bool = True) -> dict[str, Any]:
-    """Throughput of whole training steps of the dynamics (loss, backward, clipping, optimiser) as a share of the matrix peak in this run."""
+def bench_train(
+    *, size: Size = "tiny", batch_size: int = 32, num_frames: int = 16, repetitions: int = 8, muon: bool = True
+) -> dict[str, Any]:
+    """Throughput of whole training steps of the dynamics (loss, backward, optimiser), as a share of the matrix peak in the same run."""
     tune_allocator()
     torch.manual_seed(0)
     world = _world(size)
@@ -111,6 +114,10 @@ def _world(size: Size) -> World:
     tokenizer = TokenizerConfig(image_size=64, grid=4, latent_dim=32, width=128)
     dynamics = dynamics_config(size, num_tokens=tokenizer.num_tokens, latent_dim=tokenizer.latent_dim, action_dim=_SPEC.dim)
     return World(WorldConfig(tokenizer=tokenizer, dynamics=dynamics, action_spec=_SPEC))
+
+
+def _still(state: State) -> torch.Tensor:
+    return state.latent.new_zeros(state.batch_size, _SPEC.dim)
 
 
 def _timings(call: Callable[[], Any], repetitions: int) -> list[float]:

@@ -32,7 +32,8 @@ class SpaceAttention(nn.Module):
         batch, frames, tokens, width = x_BTNE.shape
         qkv = self.qkv(x_BTNE).view(batch * frames, tokens, 3, -1, self.head_dim).permute(2, 0, 3, 1, 4)
         allowed = _public(tokens, num_private, x_BTNE.device) if num_private else None
-        y = attend(_normalize(qkv[0]), _normalize(qkv[1]), qkv[2], allowed)
+        query, key = _normalize(qkv[:2])
+        y = attend(query, key, qkv[2], allowed)
         return self.out(y.transpose(1, 2).reshape(batch, frames, tokens, width))
 
 
@@ -57,7 +58,8 @@ class TimeAttention(nn.Module):
         batch, frames, tokens, width = x_BTNE.shape
         qkv = self.qkv(x_BTNE).view(batch, frames, tokens, 3, -1, self.head_dim).permute(3, 0, 2, 4, 1, 5)
         angles = rotary_angles(torch.arange(position, position + frames, device=x_BTNE.device), self.head_dim)
-        query, key, value = rotate(_normalize(qkv[0]), angles), rotate(_normalize(qkv[1]), angles), qkv[2]
+        query, key = rotate(_normalize(qkv[:2]), angles)
+        value = qkv[2]
         new = Segment(key, value)
         if parallel:
             y = _attend_with_past(query, past, new, _alternatives(frames, self.window, x_BTNE.device))
