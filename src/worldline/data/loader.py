@@ -114,7 +114,7 @@ class Loader:
             latents=None if is_pixels else video.float(),
             actions=None if actions is None else concatenate_actions(actions, self.frame_skip),
             action_mask=action_mask,
-            rewards=None if rewards is None else _earned(rewards, self.frame_skip),
+            rewards=None if rewards is None else _earned(rewards.flatten(1), self.frame_skip),
             reward_mask=reward_mask,
         )
 
