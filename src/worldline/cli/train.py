@@ -80,8 +80,8 @@ def _store(arguments: Train) -> EpisodeStore:
     match arguments.recipe:
         case "push":
             workers = max(1, arguments.num_workers)
-            options = {"num_episodes": arguments.episodes, "num_frames": 60, "size": size, "seed": arguments.seed, "num_workers": workers}
-            return collect_push(folder_of_data, **options)
+            options = {"num_episodes": arguments.episodes, "num_frames": 40, "size": size, "num_workers": workers}
+            return collect_push(folder_of_data, seed=arguments.seed + 1, **options)
         case "droid":
             return read_droid(arguments.source[0], folder_of_data, size=size)
         case "cars":
@@ -142,6 +142,14 @@ def _text(arguments: Train, figures: dict[str, Any]) -> str:
         low, high = rollouts["shuffled_action_interval"]
         lines.append(
             f"shuffled-action ratio: {rollouts['shuffled_action_ratio']:.2f} ({low:.2f} to {high:.2f}); a world that ignores actions has 1"
+        )
+    if "agent" in figures:
+        agent = figures["agent"]
+        frame = min(4, len(agent["distance_px"])) - 1
+        distance = agent["distance_px"][frame]
+        lines.append(
+            f"agent at frame {frame + 1}: median {'not found' if distance is None else f'{distance:.1f} px'} from the true one "
+            f"(copying the last frame: {agent['copy_last_px'][frame]:.1f} px, {agent['num_windows']} windows)"
         )
     if rollouts["mean_gain_db"] <= 0:
         lines.append("This world does not beat copying the last frame. Train longer, give it more videos, or lower --rate-hz.")

@@ -5,8 +5,8 @@ Shortcut models (Frans et al., 2024) also tell it the step it will take, and tra
 one to four steps suffice at run time. Predictions and losses live in x-space (Dreamer 4, Hafner et al., 2025).
 
 Every frame is run twice: once as past, nearly clean, which fills the cache and reads the heads; and once as target, at any level, attending
-to the past before it. That is what the sampler does, so every target trains the very computation that rollouts use. With one pass, as in
-plain diffusion forcing, a target mostly sees a past as noisy as itself, and small worlds learn to ignore their actions (docs/log.md).
+to the past before it. That is what the sampler does, so every target trains the very computation that rollouts use. In one pass, as in
+plain diffusion forcing, only the few targets whose past happens to be nearly clean do.
 
 May import: torch, nn, dynamics.network, interfaces. Refuses to know: optimisers, data sets, how rollouts are sampled.
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from worldline.data import EpisodeStore
-from worldline.eval import evaluate_rollouts, sample_windows
+from worldline.eval import evaluate_rollouts, imagine, sample_windows
+from worldline.eval.tracking import track_agent
 from worldline.recipes.recipe import Recipe, train_world
 from worldline.recipes.watch import watch_rollouts
 from worldline.world import World
@@ -23,7 +24,7 @@ def train_and_measure(
 ) -> tuple[World, dict[str, Any]]:
     """Train a world, measure its rollouts on `held_out`, and save both: `folder/world` with the figures on its card, `folder/figures.json`.
 
-    A third of a training window is the prompt, the rest is predicted. A run that was finished and measured returns its figures at once.
+    `recipe.prompt_and_future` says how many frames are prompt and how many are predicted. A run that was finished and measured returns its figures at once.
 
     Args:
         recipe: how.
@@ -41,9 +42,8 @@ def train_and_measure(
         TrainingInterruptedError: after SIGTERM or Ctrl-C; nothing is lost.
         ValueError: if the folder holds another run, or videos are too short.
     """
-    num_frames = recipe.dynamics_batch[1]
-    prompt_frames = max(1, num_frames // 3)
-    watch = watch_rollouts(held_out, prompt_frames=prompt_frames, num_frames=num_frames - prompt_frames, frame_skip=recipe.frame_skip)
+    prompt_frames, num_frames = recipe.prompt_and_future
+    watch = watch_rollouts(held_out, prompt_frames=prompt_frames, num_frames=num_frames, frame_skip=recipe.frame_skip)
     world = train_world(recipe, train, folder, watch=watch, num_workers=num_workers, seed=seed)
     path = folder / "figures.json"
     figures = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
@@ -51,7 +51,7 @@ def train_and_measure(
         windows = sample_windows(
             held_out,
             prompt_frames=prompt_frames,
-            num_frames=num_frames - prompt_frames,
+            num_frames=num_frames,
             num_windows=NUM_WINDOWS,
             frame_skip=recipe.frame_skip,
         )
@@ -62,6 +62,8 @@ def train_and_measure(
             "held_out": _described(held_out) | {"sources": list(held_out.sources)},
             "rollouts": evaluate_rollouts(world, windows).to_dict(),
         }
+        if recipe.tracks_agent:
+            figures["agent"] = track_agent(windows, imagine(world, windows)).to_dict()
         path.write_text(json.dumps(figures, indent=1), encoding="utf-8")
     world = World(replace(world.config, figures=_card(figures)), world.tokenizer, world.dynamics)
     world.save_pretrained(folder / "world")

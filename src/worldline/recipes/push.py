@@ -45,6 +45,8 @@ def push(*, tokenizer_minutes: float = 8, dynamics_minutes: float = 30) -> Recip
         sampler=SamplerConfig(num_steps=4),
         tokenizer_batch=(16, 4),
         dynamics_batch=(8, 8),
+        measured_frames=(4, 10),
+        tracks_agent=True,
     )
 
 

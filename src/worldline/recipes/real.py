@@ -17,8 +17,8 @@ from worldline.tokenizer import TokenizerConfig
 from worldline.train import TrainConfig
 
 
-def droid(*, tokenizer_minutes: float = 14, dynamics_minutes: float = 14) -> Recipe:
-    """A `tiny` world of unlabelled robot video at 64 px and 4 Hz; about half an hour on one CPU core."""
+def droid(*, tokenizer_minutes: float = 8, dynamics_minutes: float = 11) -> Recipe:
+    """A `tiny` world of unlabelled robot video at 64 px and 4 Hz; about twenty minutes on one CPU core."""
     return Recipe(
         name="droid",
         size="tiny",
@@ -47,10 +47,11 @@ def droid(*, tokenizer_minutes: float = 14, dynamics_minutes: float = 14) -> Rec
         shortcut=ShortcutConfig(self_after=300),
         tokenizer_batch=(32, 2),
         dynamics_batch=(6, 8),
+        measured_frames=(4, 8),
     )
 
 
-def cars(*, tokenizer_minutes: float = 10, dynamics_minutes: float = 14) -> Recipe:
+def cars(*, tokenizer_minutes: float = 5, dynamics_minutes: float = 9) -> Recipe:
     """A `tiny` world of driving at 64 px and 4 Hz; the 5 recorded commands between two frames are one action of 10 numbers."""
     return replace(
         droid(tokenizer_minutes=tokenizer_minutes, dynamics_minutes=dynamics_minutes),

@@ -39,6 +39,9 @@ class Recipe:
         dynamics_batch: (windows, frames) per step; its frames are also the world's `context_frames`.
         max_steps: finest number of sampling steps, k_max.
         frame_skip: recorded frames per frame of the world; the actions in between are put side by side.
+        measured_frames: (prompt, predicted) frames that the finished world is measured on; a third and two thirds of a training window if
+            None.
+        tracks_agent: also measure where Push-T's agent is in the imagined frames.
     """
 
     name: str
@@ -52,6 +55,17 @@ class Recipe:
     dynamics_batch: tuple[int, int] = (16, 16)
     max_steps: int = 8
     frame_skip: int = 1
+    measured_frames: tuple[int, int] | None = None
+    tracks_agent: bool = False
+
+    @property
+    def prompt_and_future(self) -> tuple[int, int]:
+        """Frames of prompt, and predicted frames, that the finished world is measured on."""
+        if self.measured_frames is not None:
+            return self.measured_frames
+        num_frames = self.dynamics_batch[1]
+        prompt_frames = max(1, num_frames // 3)
+        return prompt_frames, num_frames - prompt_frames
 
 
 class TrainingInterruptedError(Exception):
