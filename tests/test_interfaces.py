@@ -71,8 +71,9 @@ def test_clips_check_frames_and_labels():
     with pytest.raises(ValueError, match="rate_hz must be positive, got 0"):
         Clip(frames=frames, rate_hz=0, source="here")
     for name in ("actions", "states", "rewards"):
+        labels: dict[str, Any] = {name: torch.zeros(4, 2)}
         with pytest.raises(ValueError, match=f"{name} has 4 rows for 5 frames"):
-            Clip(frames=frames, rate_hz=10.0, source="here", **{name: torch.zeros(4, 2)})
+            Clip(frames=frames, rate_hz=10.0, source="here", **labels)
 
 
 def test_batches_hold_one_kind_of_video_and_labels_that_fit():

@@ -22,6 +22,8 @@ def check(found: list[Clip], clips: list[Clip]) -> None:
     for expected, clip in zip(clips, found, strict=True):
         for name in ("actions", "states"):
             assert torch.equal(getattr(clip, name), getattr(expected, name)), name
+        assert clip.rewards is not None
+        assert expected.rewards is not None
         assert torch.equal(clip.rewards[1:], expected.rewards[1:])  # what the first frame earned has no place in the format
         assert clip.rewards[0] == 0
         assert (clip.text, clip.rate_hz) == (expected.text, expected.rate_hz)

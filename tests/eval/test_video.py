@@ -21,7 +21,7 @@ class FilmedPointMass(PointMassWorld):
     def __init__(self) -> None:
         super().__init__(size=24, action_limit=1.0, blob_radius=0.15)
 
-    def prompt(self, video: Tensor, actions: Tensor | None = None) -> State:  # ty: ignore[invalid-method-override]
+    def prompt(self, video: Tensor, actions: Tensor | None = None) -> State:
         rows = [super(FilmedPointMass, self).prompt(row, actions=None if actions is None else actions[i]) for i, row in enumerate(video)]
         return State(latent=torch.cat([row.latent for row in rows]), position=rows[0].position)
 

@@ -82,8 +82,7 @@ def test_a_run_that_is_stopped_ten_times_ends_in_the_same_weights(short, dot_sto
             world = train_world(short, store, tmp_path / "broken", watch=stop, num_workers=num_workers)
         except OSError:
             num_crashes += 1
-        except TrainingInterruptedError as interruption:
-            assert "run the same command again" in str(interruption)
+        except TrainingInterruptedError:
             num_stops += 1
     assert (num_crashes, num_stops) == (1, 10)
     assert world.fingerprint() == unbroken.fingerprint()

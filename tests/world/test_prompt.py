@@ -154,7 +154,7 @@ def test_bad_plans_are_refused(make_world, video, bad, message):
     state = world.fork(world.prompt(video), 3)
     with pytest.raises(ValueError, match=message):
         world.rollout(state, bad)
-    with pytest.raises(ValueError, match="NaN|components|rows like the state"):
+    with pytest.raises(ValueError, match=r"NaN|components|rows like the state"):
         world.step(state, bad[:, 0] if bad.ndim == 3 and bad.shape[1] else bad[:2])
 
 

@@ -47,7 +47,8 @@ def read_lerobot(
     """Read a LeRobotDataset (v2.1 or v3.0), one clip per episode, in order.
 
     Actions come from `action`, states from `observation.state`, rewards from `next.reward` (one frame
-    later, and 0 at the first), text from the episode's task. The rate is the data set's, the source is `<folder name>/episode_<index>`. An episode whose video ends early is cut to it.
+    later, and 0 at the first), text from the episode's task. The rate is the data set's, the source is `<folder
+    name>/episode_<index>`. An episode whose video ends early is cut to it.
 
     Args:
         root: the folder that holds `meta/`.

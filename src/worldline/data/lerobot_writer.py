@@ -48,7 +48,8 @@ def write_lerobot(
     """Write `clips` as a LeRobotDataset v3.0 at `root`, one episode each; it appears when the last one is written.
 
     Actions become `action`, states `observation.state`, rewards `next.reward` (one frame earlier, since LeRobot notes what an
-    action earned; the last one is repeated), text the episode's task. Labels are kept exactly (as float32); frames pass through H.264, and odd sizes gain a row or column (see `VideoWriter`).
+    action earned; the last one is repeated), text the episode's task. Labels are kept exactly (as float32); frames pass through
+    H.264, and odd sizes gain a row or column (see `VideoWriter`).
 
     Args:
         root: must not exist.

@@ -24,7 +24,8 @@ def train_and_measure(
 ) -> tuple[World, dict[str, Any]]:
     """Train a world, measure its rollouts on `held_out`, and save both: `folder/world` with the figures on its card, `folder/figures.json`.
 
-    `recipe.prompt_and_future` says how many frames are prompt and how many are predicted. A run that was finished and measured returns its figures at once.
+    `recipe.prompt_and_future` says how many frames are prompt and how many are predicted. A run that was finished and measured
+    returns its figures at once.
 
     Args:
         recipe: how.
