@@ -1,6 +1,7 @@
 """The records check what they are given, and say what would be right."""
 
 import dataclasses
+from typing import Any
 
 import hypothesis.strategies as st
 import pytest

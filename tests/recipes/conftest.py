@@ -39,6 +39,7 @@ def build_recipe(*, tokenizer_steps: int, dynamics_steps: int, sample_every_step
             decay_fraction=0.4,
             ema_decay=0.9,
             bf16=False,
+            loss_weights={"inverse": 0.05},
             checkpoint_every_steps=5 if steps < 50 else 1000,
             log_every_steps=10,
             sample_every_steps=sample_every_steps,

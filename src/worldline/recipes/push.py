@@ -16,8 +16,8 @@ FRAME_SKIP = 4
 """Simulator steps of 0.1 s per frame: at 2.5 Hz a step is long enough for the disc to arrive where the action sends it."""
 
 
-def push(*, tokenizer_minutes: float = 8, dynamics_minutes: float = 30) -> Recipe:
-    """A `tiny` world of Push-T at 64 px and 2.5 Hz; about 40 minutes on two CPU cores."""
+def push(*, tokenizer_minutes: float = 8, dynamics_minutes: float = 22) -> Recipe:
+    """A `tiny` world of Push-T at 64 px and 2.5 Hz; about half an hour on one CPU core."""
     return Recipe(
         name="push",
         size="tiny",
@@ -41,7 +41,7 @@ def push(*, tokenizer_minutes: float = 8, dynamics_minutes: float = 30) -> Recip
             loss_weights={"inverse": 0.05, "reward": 0.05},
             sample_every_steps=250,
         ),
-        shortcut=ShortcutConfig(self_after=300),
+        shortcut=ShortcutConfig(self_after=600),
         sampler=SamplerConfig(num_steps=4),
         tokenizer_batch=(16, 4),
         dynamics_batch=(8, 8),

@@ -17,7 +17,7 @@ from worldline.tokenizer import TokenizerConfig
 from worldline.train import TrainConfig
 
 
-def droid(*, tokenizer_minutes: float = 8, dynamics_minutes: float = 11) -> Recipe:
+def droid(*, tokenizer_minutes: float = 8, dynamics_minutes: float = 9) -> Recipe:
     """A `tiny` world of unlabelled robot video at 64 px and 4 Hz; about twenty minutes on one CPU core."""
     return Recipe(
         name="droid",
@@ -44,14 +44,14 @@ def droid(*, tokenizer_minutes: float = 8, dynamics_minutes: float = 11) -> Reci
             loss_weights={"inverse": 0.05, "reward": 0.05},
             sample_every_steps=250,
         ),
-        shortcut=ShortcutConfig(self_after=300),
+        shortcut=ShortcutConfig(self_after=350),
         tokenizer_batch=(32, 2),
         dynamics_batch=(6, 8),
         measured_frames=(4, 8),
     )
 
 
-def cars(*, tokenizer_minutes: float = 5, dynamics_minutes: float = 9) -> Recipe:
+def cars(*, tokenizer_minutes: float = 4, dynamics_minutes: float = 7) -> Recipe:
     """A `tiny` world of driving at 64 px and 4 Hz; the 5 recorded commands between two frames are one action of 10 numbers."""
     return replace(
         droid(tokenizer_minutes=tokenizer_minutes, dynamics_minutes=dynamics_minutes),
