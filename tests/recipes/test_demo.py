@@ -96,7 +96,7 @@ def test_the_world_is_saved_with_its_figures(result: DemoResult) -> None:
 
 def test_again_with_a_video_reuses_data_and_training(result: DemoResult, config: DemoConfig, tmp_path: Path) -> None:
     video = tmp_path / "my <b>scene.mp4"
-    write_video(video, torch.rand(20, 3, 24, 40), rate_hz=10)
+    write_video(video, torch.rand(40, 3, 24, 40), rate_hz=10)
     logs = {path: path.stat().st_mtime_ns for path in config.out.glob("**/metrics.jsonl")}
     assert len(logs) == 2, "tokenizer and dynamics"
 
@@ -133,7 +133,7 @@ def test_other_settings_are_another_run(result: DemoResult, config: DemoConfig) 
         run_folder(config, recipe, train_set),
         run_folder(replace(config, seed=1), recipe, train_set),
         run_folder(replace(config, minutes=1.0), recipe, train_set),
-        run_folder(config, replace(recipe, max_steps=4), train_set),
+        run_folder(config, replace(recipe, max_steps=16), train_set),
         run_folder(config, recipe, train_set.split_by_source(0.5)[0]),
     }
     assert len(folders) == 5
@@ -156,5 +156,5 @@ def test_senseless_settings_are_refused(name: str, value: float) -> None:
 
 def test_the_command_is_quoted() -> None:
     assert DemoConfig(out=Path("my demo"), video=Path("a'b.mp4")).command == (
-        "worldline demo --out 'my demo' --minutes 8 --seed 0 --video 'a'\"'\"'b.mp4'"
+        "worldline demo --out 'my demo' --minutes 7 --seed 0 --video 'a'\"'\"'b.mp4'"
     )

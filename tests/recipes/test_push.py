@@ -31,7 +31,7 @@ def test_episodes_are_collected_once(tmp_path):
     store = collect_push(tmp_path / "data", num_episodes=2, num_frames=6, size=32, seed=0, num_workers=1)
     assert (len(store), store.frame_size) == (2, (32, 32))
     assert store.action_spec == pusht_action_spec()
-    assert {round(episode.rate_hz, 6) for episode in store.episodes} == {5.0}
+    assert {round(episode.rate_hz, 6) for episode in store.episodes} == {2.5}
     written = (tmp_path / "data" / "store.json").stat().st_mtime_ns
     again = collect_push(tmp_path / "data", num_episodes=2, num_frames=6, size=32, seed=0, num_workers=1)
     assert torch.equal(again.video, store.video)
