@@ -36,7 +36,7 @@ class Demo:
 
     out: Path = Path("demo")
     video: Path | None = None
-    minutes: float = 8.0
+    minutes: float = 7.0
     seed: int = 0
     json: Json = False
 

@@ -23,11 +23,12 @@ class SamplerConfig:
 
     Attributes:
         num_steps: K, denoising steps per frame: a power of two, at most the network's `max_steps`.
-        context_signal: signal level that the network is told past frames have; below 1 it trusts its own past a little less.
+        context_signal: signal level that the network is told past frames have. No noise is added to them, so 1 is the truth; told less, it
+            scales the frame before up as if noise had shrunk it, frame after frame.
     """
 
     num_steps: int = 4
-    context_signal: float = 0.9
+    context_signal: float = 1.0
 
     def __post_init__(self) -> None:
         if self.num_steps < 1 or self.num_steps & (self.num_steps - 1):
