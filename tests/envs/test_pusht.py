@@ -60,6 +60,14 @@ def test_agent_is_drawn_to_its_target() -> None:
     np.testing.assert_allclose(info["state"][2:5], [300, 300, 0], atol=1e-6)
 
 
+def test_a_given_state_is_the_whole_start() -> None:
+    env = make_pusht(16)
+    for seed in range(40):  # in about one random scene of eight the agent overlaps the block, which then is on the move
+        env.reset(seed=seed, options={"state": [100, 100, 300, 300, 0]})
+        _, _, _, _, info = env.step(np.array([100.0, 100.0], dtype=np.float32))
+        np.testing.assert_array_equal(info["state"][2:5], [300, 300, 0])
+
+
 def test_block_at_the_goal_is_full_coverage_and_ends_the_episode() -> None:
     env = make_pusht(32)
     state = [30.0, 40.0, *GOAL_POSE]

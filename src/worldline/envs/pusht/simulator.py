@@ -29,6 +29,10 @@ STATE_NAMES = ("agent_x", "agent_y", "block_x", "block_y", "block_angle", "agent
 RATE_HZ = 10.0
 
 
+_APART = (50.0, 50.0, 300.0, 300.0, 0.0)
+"""A scene in which nothing touches."""
+
+
 def pusht_action_spec() -> ActionSpec:
     """Bounds of a Push-T action: the absolute point, in environment units, that the agent is drawn to."""
     return ActionSpec(low=(0.0, 0.0), high=(ARENA_SIZE, ARENA_SIZE), names=("target_x", "target_y"))
@@ -70,9 +74,12 @@ class PushT(gymnasium.Env[np.ndarray, np.ndarray]):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
         """Start an episode; returns the first picture and `info`."""
         super().reset(seed=seed)
-        self._simulator.reset(seed=seed)
         if options is not None and "state" in options:
+            # The simulator runs a step when it resets. From a random scene, which it would draw, that step may push the block.
+            self._simulator.reset(seed=seed, options={"reset_to_state": _APART})
             self._set_state(np.asarray(options["state"], dtype=np.float64))
+        else:
+            self._simulator.reset(seed=seed)
         return self.render(), self._info(self._simulator._get_coverage())
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
