@@ -80,6 +80,8 @@ class Clip:
         states: (T, D) float, ground truth where a simulator knows it.
         rewards: (T,) float; `rewards[t]` is what arriving at frame `t` earned.
         text: caption or task in words.
+        labels: further values of each frame by name, each (T,) or (T, D): event flags, scores.
+        facts: values of the whole clip by name: a seed, a friction, a colour, a score.
     """
 
     frames: Tensor
@@ -89,6 +91,8 @@ class Clip:
     states: Tensor | None = None
     rewards: Tensor | None = None
     text: str | None = None
+    labels: Mapping[str, Tensor] = field(default_factory=dict)
+    facts: Mapping[str, float | int | str | bool] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.frames.dtype != torch.uint8 or self.frames.ndim != 4 or self.frames.shape[1] != 3:
@@ -99,6 +103,9 @@ class Clip:
             value = getattr(self, name)
             if value is not None and len(value) != len(self.frames):
                 raise ValueError(f"{name} has {len(value)} rows for {len(self.frames)} frames; give one row per frame")
+        for name, value in self.labels.items():
+            if len(value) != len(self.frames):
+                raise ValueError(f"label {name} has {len(value)} rows for {len(self.frames)} frames; give one row per frame")
 
     def __len__(self) -> int:
         return len(self.frames)
