@@ -12,6 +12,7 @@ from torch import Tensor
 
 from worldline.data import VideoError, decode, probe, read_video, resize_frames, to_float, write_video
 from worldline.data.decode import read_video_indexed
+from worldline.data.media import DecodeLimits
 
 
 @pytest.mark.parametrize(
@@ -111,20 +112,20 @@ def test_frames_are_limited_before_they_are_decoded(square_video: Path, monkeypa
     with pytest.raises(VideoError, match="give a smaller size, a lower rate_hz, or max_frames"):
         read_video(square_video)
     assert len(read_video(square_video, max_frames=5)) == 5
-    monkeypatch.setattr(decode, "MAX_PIXELS", 32 * 48 - 1)
+    monkeypatch.setattr(decode, "LIMITS", DecodeLimits(max_pixels=32 * 48 - 1))
     with pytest.raises(VideoError, match="frames of 32 x 48 pixels"):
         read_video(square_video, max_frames=5)
 
 
 def test_an_endless_stream_ends(square_video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decode, "MAX_DECODED_FRAMES", 7)
+    monkeypatch.setattr(decode, "LIMITS", DecodeLimits(max_decoded_frames=7))
     assert len(read_video(square_video)) == 7
     with pytest.raises(VideoError, match="no end after 7 frames"):
         read_video(square_video, strict=True)
 
 
 def test_a_gap_in_the_timestamps_is_not_filled_with_copies(square_video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decode, "MAX_GAP_SECONDS", 0.05)
+    monkeypatch.setattr(decode, "LIMITS", DecodeLimits(max_gap_seconds=0.05))
     with pytest.raises(VideoError, match="a gap of"):
         read_video(square_video, strict=True)
 

@@ -1,22 +1,15 @@
 """Pixels: bytes to floats and back, and the geometry of a resize.
 
-May import: torch. Refuses to know: files, codecs, actions.
+May import: data.geometry, torch. Refuses to know: files, codecs, actions.
 
 The data room is the only place that touches uint8; everywhere else a frame is (..., 3, H, W) float in [0, 1].
 """
-
-from typing import Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-Fit: TypeAlias = Literal["stretch", "crop", "pad"]
-"""How a frame meets another aspect ratio: `stretch` ignores it (nothing is lost, circles become ellipses), `crop` cuts the
-longer side around the centre, `pad` adds black bars."""
-
-Size: TypeAlias = int | tuple[int, int]
-"""A frame size in pixels: (height, width), or one number for a square."""
+from worldline.data.geometry import Fit, Size, height_and_width, margins, scaled_size
 
 
 def to_float(frames: Tensor) -> Tensor:
@@ -41,40 +34,13 @@ def to_uint8(frames: Tensor) -> Tensor:
     return frames.detach().float().nan_to_num(0).clamp(0, 1).mul(255).round_().to(torch.uint8)
 
 
-def height_and_width(size: Size) -> tuple[int, int]:
-    """`size` as (height, width) in pixels.
-
-    Raises:
-        ValueError: if it is not one or two positive whole numbers.
-    """
-    pair = (size, size) if isinstance(size, int) else tuple(size)
-    if len(pair) != 2 or not all(isinstance(side, int) and side > 0 for side in pair):
-        raise ValueError(f"size is {size!r}; give one positive number of pixels, or (height, width)")
-    return pair
-
-
-def scaled_size(source: tuple[int, int], target: tuple[int, int], fit: Fit) -> tuple[int, int]:
-    """The (height, width) to scale a frame of `source` to, before the centre is cut out or bars are added to reach `target`."""
-    if fit not in get_args(Fit):
-        raise ValueError(f"fit is {fit!r}; choose one of {', '.join(get_args(Fit))}")
-    if fit == "stretch":
-        return target
-    ratios = (target[0] / source[0], target[1] / source[1])
-    if fit == "crop":
-        ratio = max(ratios)
-        return max(target[0], round(source[0] * ratio)), max(target[1], round(source[1] * ratio))
-    ratio = min(ratios)
-    return min(target[0], max(1, round(source[0] * ratio))), min(target[1], max(1, round(source[1] * ratio)))
-
-
 def center_on(frames: Tensor, target: tuple[int, int]) -> Tensor:
     """Cut the centre out of frames (..., H, W), or add black bars around them, to make them (..., *target)."""
-    extra = [wanted - have for wanted, have in zip(target, frames.shape[-2:], strict=True)]
-    if extra == [0, 0]:
+    if tuple(frames.shape[-2:]) == target:
         return frames
-    top, left = extra[0] // 2, extra[1] // 2
+    vertical, horizontal = margins((frames.shape[-2], frames.shape[-1]), target)
     # Negative padding cuts.
-    return functional.pad(frames, (left, extra[1] - left, top, extra[0] - top))
+    return functional.pad(frames, (*horizontal, *vertical))
 
 
 def resize_frames(frames: Tensor, size: Size, fit: Fit = "stretch") -> Tensor:
