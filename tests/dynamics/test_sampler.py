@@ -6,11 +6,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from worldline.dynamics import Dynamics, SamplerConfig, absorb, advance, draw, dynamics_config
+from worldline.dynamics import Dynamics, SamplerConfig, absorb, advance, dynamics_config, written
 from worldline.dynamics.network import Prediction
 from worldline.interfaces import State
 
 SAMPLER = SamplerConfig(num_steps=4, context_signal=0.9)
+
+
+def draw(network: Dynamics, sampler: SamplerConfig, state: State, action: Tensor | None, noise: Tensor) -> Tensor:
+    """The next frame's latents."""
+    return advance(network, sampler, state, action, noise)[0].latent
 
 
 def full_forward(network: Dynamics, latents: Tensor, actions: Tensor, noisy: Tensor, *, level: float, size: float) -> Tensor:
@@ -29,7 +34,7 @@ def full_forward(network: Dynamics, latents: Tensor, actions: Tensor, noisy: Ten
 
 
 def full_draw(network: Dynamics, latents: Tensor, actions: Tensor, noise: Tensor) -> Tensor:
-    """`draw` written down plainly: Euler steps along the line from the noise to the clean guess."""
+    """A frame drawn plainly: Euler steps along the line from the noise to the clean guess."""
     latent, size = noise, 1 / SAMPLER.num_steps
     for index in range(SAMPLER.num_steps):
         level = index * size
@@ -67,13 +72,13 @@ def test_prompt_in_pieces_then_steps_equals_full_forward(make_dynamics, pieces, 
     for index in range(4):
         noise = torch.randn(2, 4, 6, dtype=dtype)
         expected = full_draw(network, latents, actions[:, : position + index + 1], noise)
-        state = advance(network, SAMPLER, state, actions[:, position + index], noise)
+        state, _ = advance(network, SAMPLER, state, actions[:, position + index], noise)
         assert (state.latent - expected).abs().max() <= (1e-5 if dtype == torch.float32 else 1e-12) * expected.abs().max()
         # Each frame is compared from the same past: a chain would measure how the network amplifies rounding.
         state = replace(state, latent=expected)
         latents = torch.cat([latents, expected.unsqueeze(1)], dim=1)
     assert state.position == sum(pieces) + 4
-    assert state.memory.num_frames == network.config.context_frames - 1
+    assert written(network, SAMPLER, state).memory.cache.num_frames == network.config.context_frames - 1
 
 
 @torch.no_grad()
@@ -88,7 +93,7 @@ def test_forks_that_share_a_prompt_equal_full_forwards(make_dynamics):
         action, noise = torch.rand(3, 2, dtype=torch.float64), torch.randn(3, 4, 6, dtype=torch.float64)
         actions = torch.cat([actions, action.unsqueeze(1)], dim=1)
         expected = full_draw(network, latents, actions, noise)
-        state = advance(network, SAMPLER, state, action, noise)
+        state, _ = advance(network, SAMPLER, state, action, noise)
         torch.testing.assert_close(state.latent, expected, rtol=0, atol=1e-11)
         latents = torch.cat([latents, expected.unsqueeze(1)], dim=1)
 
@@ -125,3 +130,47 @@ def test_the_first_action_is_ignored_and_the_others_count(make_dynamics):
     second[:, 1] += 1
     assert torch.equal(drawn(first), drawn(actions))
     assert not torch.allclose(drawn(second), drawn(actions))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("num_steps", [1, 4])
+def test_a_frame_takes_as_many_passes_as_steps(make_dynamics, num_steps):
+    network, sampler = make_dynamics(), SamplerConfig(num_steps=num_steps)
+    passes = []
+    network.register_forward_pre_hook(lambda *_: passes.append(1))
+    state = absorb(network, sampler, None, torch.randn(1, 3, 4, 6), None)
+    for _ in range(5):
+        state, _ = advance(network, sampler, state, torch.zeros(1, 2), torch.randn(1, 4, 6))
+    assert len(passes) == 1 + 5 * num_steps
+    first, second = state.heads["reward"], state.heads["inverse_action"]
+    assert len(passes) == 2 + 5 * num_steps, "both heads are read in one more pass"
+    settled = written(network, sampler, state)
+    torch.testing.assert_close(settled.heads["reward"], first)
+    torch.testing.assert_close(settled.heads["inverse_action"], second)
+
+
+def test_heads_that_were_looked_at_without_gradients_still_have_them(make_dynamics):
+    network = make_dynamics()
+    noise = torch.randn(1, 4, 6, requires_grad=True)
+    state, _ = advance(network, SAMPLER, absorb(network, SAMPLER, None, torch.randn(1, 3, 4, 6), None), torch.zeros(1, 2), noise)
+    with torch.no_grad():
+        looked = state.heads["reward"]
+    assert not looked.requires_grad
+    state.heads["reward"].sum().backward()
+    assert noise.grad is not None
+    assert noise.grad.abs().sum() > 0
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("known", [(False, True), (True, False), (False, False)], ids=str)
+def test_frames_with_and_without_an_action_follow_each_other(make_dynamics, known):
+    network = make_dynamics().double()
+    start = absorb(network, SAMPLER, None, torch.randn(1, 3, 4, 6, dtype=torch.float64), None)
+    state = start
+    actions = [torch.rand(1, 2, dtype=torch.float64) if is_known else None for is_known in known]
+    noise = torch.randn(2, 1, 4, 6, dtype=torch.float64)
+    for action, drawn in zip(actions, noise, strict=True):
+        at_once, _ = advance(network, SAMPLER, state, action, drawn)
+        settled, _ = advance(network, SAMPLER, written(network, SAMPLER, state), action, drawn)
+        torch.testing.assert_close(at_once.latent, settled.latent, rtol=0, atol=1e-12)
+        state = at_once

@@ -54,7 +54,7 @@ def test_more_samples_begin_with_the_same_futures(make_world, video):
     world = make_world()
     state, plan = world.prompt(video), torch.ones(2, 3, 2)
     two, three = (world.rollout(state, plan, samples=count, seed=4).latents for count in (2, 3))
-    assert torch.equal(three[:2], two)
+    torch.testing.assert_close(three[:2], two)  # a larger batch rounds differently
     assert not torch.allclose(three[2], two[0])
 
 

@@ -5,18 +5,20 @@ May import: torch, nn, interfaces. Refuses to know: pixels, data sets, optimiser
 
 from worldline.dynamics.network import Dynamics, DynamicsConfig
 from worldline.dynamics.objective import ShortcutConfig, ShortcutObjective
-from worldline.dynamics.sampler import SamplerConfig, absorb, advance, draw
+from worldline.dynamics.sampler import HeadsOnDemand, Memory, SamplerConfig, absorb, advance, written
 from worldline.dynamics.sizes import Size, dynamics_config
 
 __all__ = [
     "Dynamics",
     "DynamicsConfig",
+    "HeadsOnDemand",
+    "Memory",
     "SamplerConfig",
     "ShortcutConfig",
     "ShortcutObjective",
     "Size",
     "absorb",
     "advance",
-    "draw",
     "dynamics_config",
+    "written",
 ]

@@ -12,14 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from worldline.nn.cache import Segment
-from worldline.nn.embedding import rotary_angles, rotate
+from worldline.nn.embedding import rotate
 
 
 class SpaceAttention(nn.Module):
-    """Every token attends to the tokens of its own frame, except that nobody but private tokens attends to private tokens.
-
-    Private tokens are the last `num_private` of a frame: they see everything and change nothing.
-    """
+    """Every token attends to the tokens of its own frame that it may see."""
 
     def __init__(self, width: int, head_dim: int):
         super().__init__()
@@ -27,11 +24,10 @@ class SpaceAttention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.out = nn.Linear(width, width, bias=False)
 
-    def forward(self, x_BTNE: Tensor, num_private: int = 0) -> Tensor:
-        """(B, T, N, E) -> (B, T, N, E)."""
+    def forward(self, x_BTNE: Tensor, allowed: Tensor | None = None) -> Tensor:
+        """(B, T, N, E) -> (B, T, N, E); `allowed` (N, N) says who sees whom (`visibility`), None that everyone sees everyone."""
         batch, frames, tokens, width = x_BTNE.shape
         qkv = self.qkv(x_BTNE).view(batch * frames, tokens, 3, -1, self.head_dim).permute(2, 0, 3, 1, 4)
-        allowed = _public(tokens, num_private, x_BTNE.device) if num_private else None
         query, key = _normalize(qkv[:2])
         y = attend(query, key, qkv[2], allowed)
         return self.out(y.transpose(1, 2).reshape(batch, frames, tokens, width))
@@ -52,13 +48,12 @@ class TimeAttention(nn.Module):
         self.out = nn.Linear(width, width, bias=False)
 
     def forward(
-        self, x_BTNE: Tensor, past: tuple[Segment, ...] = (), position: int = 0, *, parallel: bool = False
+        self, x_BTNE: Tensor, cos_sin_TF: tuple[Tensor, Tensor], past: tuple[Segment, ...] = (), *, parallel: bool = False
     ) -> tuple[Tensor, Segment]:
-        """(B, T, N, E) frames from `position` on -> (B, T, N, E), and the segment to append to the past."""
+        """(B, T, N, E) frames with the `rotation` of their positions -> (B, T, N, E), and the segment to append to the past."""
         batch, frames, tokens, width = x_BTNE.shape
         qkv = self.qkv(x_BTNE).view(batch, frames, tokens, 3, -1, self.head_dim).permute(3, 0, 2, 4, 1, 5)
-        angles = rotary_angles(torch.arange(position, position + frames, device=x_BTNE.device), self.head_dim)
-        query, key = rotate(_normalize(qkv[:2]), angles)
+        query, key = rotate(_normalize(qkv[:2]), cos_sin_TF)
         value = qkv[2]
         new = Segment(key, value)
         if parallel:
@@ -88,8 +83,8 @@ def attend(query: Tensor, key: Tensor, value: Tensor, allowed: Tensor | None = N
     return logits.softmax(dim=-1).to(value.dtype) @ value
 
 
-def _public(tokens: int, num_private: int, device: torch.device) -> Tensor:
-    """(N, N) bool: everyone sees the public tokens, only the last `num_private` see themselves and each other."""
+def visibility(tokens: int, num_private: int, device: torch.device) -> Tensor:
+    """(N, N) bool: everyone sees the public tokens; the last `num_private` see everything, and nobody else sees them."""
     token = torch.arange(tokens, device=device)
     first_private = tokens - num_private
     return (token[None] < first_private) | (token[:, None] >= first_private)

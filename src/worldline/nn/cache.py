@@ -32,6 +32,10 @@ class Segment:
         """Frames held."""
         return self.keys.shape[3]
 
+    def first(self, count: int) -> "Segment":
+        """A copy of the oldest `count` frames, which keeps nothing else of the tensors that it came from alive."""
+        return Segment(*(x[:, :, :, :count].clone(memory_format=torch.contiguous_format) for x in (self.keys, self.values)))
+
     def last(self, count: int) -> "Segment":
         """A view of the newest `count` frames."""
         return Segment(self.keys[:, :, :, -count:], self.values[:, :, :, -count:])

@@ -27,14 +27,15 @@ class FourierFeatures(nn.Module):
         return torch.cat([x, angles.sin(), angles.cos()], dim=-1)
 
 
-def rotary_angles(positions_T: Tensor, head_dim: int, base: float = 1000.0) -> Tensor:
-    """(T, D/2) rotation angles of integer positions (Su et al., 2021)."""
+def rotation(positions_T: Tensor, head_dim: int, base: float = 1000.0) -> tuple[Tensor, Tensor]:
+    """Cosine and sine (T, D/2) of the rotary angles of integer positions (Su et al., 2021)."""
     frequencies = base ** (-torch.arange(0, head_dim, 2, dtype=torch.float32, device=positions_T.device) / head_dim)
-    return positions_T.float()[:, None] * frequencies
+    angles = positions_T.float()[:, None] * frequencies
+    return angles.cos(), angles.sin()
 
 
-def rotate(x: Tensor, angles_TF: Tensor) -> Tensor:
-    """Rotate feature pairs of x (..., T, D) by angles (T, D/2)."""
+def rotate(x: Tensor, cos_sin_TF: tuple[Tensor, Tensor]) -> Tensor:
+    """Rotate feature pairs of x (..., T, D) by angles with these cosines and sines (T, D/2)."""
     first, second = x.chunk(2, dim=-1)
-    cos, sin = angles_TF.cos().to(x.dtype), angles_TF.sin().to(x.dtype)
+    cos, sin = (value.to(x.dtype) for value in cos_sin_TF)
     return torch.cat([first * cos - second * sin, first * sin + second * cos], dim=-1)

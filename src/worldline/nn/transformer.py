@@ -9,11 +9,13 @@ Shapes: B batch, T frames, N tokens per frame, E model width.
 
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from worldline.nn.attention import SpaceAttention, TimeAttention
+from worldline.nn.attention import SpaceAttention, TimeAttention, visibility
 from worldline.nn.cache import Cache, Segment
+from worldline.nn.embedding import rotation
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,7 +65,7 @@ class Transformer(nn.Module):
         """Run frames that start at `position` and follow `cache`.
 
         Args:
-            x_BTNE: tokens; the last `num_private` of each frame are private (see `SpaceAttention`).
+            x_BTNE: tokens; the last `num_private` of each frame are private (see `visibility`).
             cache: the past, from `Cache.append`; None at the start of a sequence.
             position: index of the first frame given.
             num_private: private tokens per frame.
@@ -72,10 +74,13 @@ class Transformer(nn.Module):
         Returns:
             The transformed tokens and one new segment per time layer.
         """
+        frames, tokens = x_BTNE.shape[1:3]
+        cos_sin = rotation(torch.arange(position, position + frames, device=x_BTNE.device), self.config.head_dim)
+        allowed = visibility(tokens, num_private, x_BTNE.device) if num_private else None
         segments: list[Segment] = []
         for block in self.blocks:
             past = cache.layers[len(segments)] if cache is not None and block.time is not None else ()
-            x_BTNE, segment = block(x_BTNE, past, position, num_private, parallel)
+            x_BTNE, segment = block(x_BTNE, past, cos_sin, allowed, parallel)
             if segment is not None:
                 segments.append(segment)
         return x_BTNE, tuple(segments)
@@ -92,12 +97,12 @@ class _Block(nn.Module):
             nn.init.zeros_(branch_end.weight)
 
     def forward(
-        self, x: Tensor, past: tuple[Segment, ...], position: int, num_private: int, parallel: bool
+        self, x: Tensor, past: tuple[Segment, ...], cos_sin: tuple[Tensor, Tensor], allowed: Tensor | None, parallel: bool
     ) -> tuple[Tensor, Segment | None]:
-        x = x + self.space(_norm(x), num_private)
+        x = x + self.space(_norm(x), allowed)
         segment = None
         if self.time is not None:
-            y, segment = self.time(_norm(x), past, position, parallel=parallel)
+            y, segment = self.time(_norm(x), cos_sin, past, parallel=parallel)
             x = x + y
         gate, up = self.gate_up(_norm(x)).chunk(2, dim=-1)
         return x + self.down(F.silu(gate) * up), segment
