@@ -5,7 +5,7 @@ import math
 import torch
 
 from worldline.nn import FourierFeatures
-from worldline.nn.embedding import rotation, rotate
+from worldline.nn.embedding import rotate, rotation
 
 
 def test_fourier_features_follow_the_formula():

@@ -44,7 +44,7 @@ class SamplerConfig:
 
 @dataclass(frozen=True, slots=True)
 class Unwritten:
-    """What is needed to write the newest frame: the frame before it (B, S, C), and the normalised action (B, A) that led to it, if known."""
+    """What writing the newest frame takes: the frame before it (B, S, C), and the normalised action (B, A) that led to it, if known."""
 
     previous: Tensor
     action: Tensor | None
@@ -153,7 +153,7 @@ def advance(
     action = None if action_BA is None else action_BA.unsqueeze(1)
     clean = None
     if state.memory.unwritten is not None:
-        clean, cache, heads = _write_and_guess(dynamics, config, state, action_BA, latent, size)
+        clean, cache, heads = _write_and_guess(dynamics, config, state, action_BA, latent)
     gathered = cache.gathered()
     step = latent.new_full(latent.shape[:2], size)
     for index in range(config.num_steps):
@@ -177,14 +177,14 @@ def advance(
 
 
 def _write_and_guess(
-    dynamics: Dynamics, config: SamplerConfig, state: State, action_BA: Tensor | None, noise_BTSC: Tensor, size: float
+    dynamics: Dynamics, config: SamplerConfig, state: State, action_BA: Tensor | None, noise_BTSC: Tensor
 ) -> tuple[Tensor, Cache, dict[str, Tensor]]:
-    """One pass over the newest frame, clean, and the next, pure noise: the first guess of that, the new cache, and the newest one's heads."""
+    """One pass over the newest frame, clean, and the next, pure noise: a first guess of that, the new cache, the newest one's heads."""
     unwritten = state.memory.unwritten
     frames = torch.cat([state.latent.unsqueeze(1), noise_BTSC], dim=1)
     signal = frames.new_zeros(frames.shape[:2])
     signal[:, 0] = config.context_signal
-    step = torch.full_like(signal, size)
+    step = torch.full_like(signal, 1 / config.num_steps)
     step[:, 0] = 1 / dynamics.config.max_steps
     action, known = _two_actions(unwritten.action, action_BA)
     prediction = dynamics(
