@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from worldline.data import lerobot_writer, probe, read_lerobot, write_lerobot
+from worldline.data import lerobot_tables, lerobot_writer, probe, read_lerobot, write_lerobot
 from worldline.interfaces import Clip
 
 MakeClip = Callable[..., Clip]
@@ -37,7 +37,7 @@ def test_what_is_written_is_read_back(tmp_path: Path, clips: list[Clip]) -> None
 
 def test_many_files_are_read_back(tmp_path: Path, clips: list[Clip], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lerobot_writer, "VIDEO_FILE_MEGABYTES", 1e-6)
-    monkeypatch.setattr(lerobot_writer, "FILES_PER_CHUNK", 2)
+    monkeypatch.setattr(lerobot_tables, "FILES_PER_CHUNK", 2)
     write_lerobot(tmp_path / "set", clips, camera="observation.images.top")
     videos = sorted(path.relative_to(tmp_path / "set").as_posix() for path in (tmp_path / "set").rglob("*.mp4"))
     assert videos[:3] == [f"videos/observation.images.top/chunk-{k // 2:03d}/file-{k % 2:03d}.mp4" for k in range(3)]
@@ -85,6 +85,31 @@ def test_the_layout_is_that_of_version_3(tmp_path: Path, clips: list[Clip]) -> N
     assert json.loads(tasks.schema.metadata[b"pandas"])["index_columns"] == ["__index_level_0__"]
 
 
+def test_labels_facts_and_source_come_back(tmp_path: Path, make_clip: MakeClip) -> None:
+    steps = torch.arange(6)
+    labels = {"event.contact": steps > 3, "score": steps / 7, "count": steps, "joints": torch.stack([steps, -steps], 1).float()}
+    facts = [{"friction": 0.5, "seed": 3, "color": "red", "is_wet": True}, {"friction": 2, "note": "only here"}]
+    clips = [dataclasses.replace(make_clip(6, seed=k), labels=labels, facts=facts[k], source=f"site_{k}/a b") for k in range(2)]
+    write_lerobot(tmp_path / "set", clips)
+    for clip, expected in zip(read_lerobot(tmp_path / "set"), clips, strict=True):
+        assert clip.labels.keys() == labels.keys()
+        for name, values in labels.items():
+            assert torch.equal(clip.labels[name], values), name
+            assert clip.labels[name].dtype == values.dtype, name
+        assert clip.facts == expected.facts
+        assert clip.source == expected.source
+    info = json.loads((tmp_path / "set" / "meta" / "info.json").read_text())
+    assert info["features"]["event.contact"] == {"dtype": "bool", "shape": [1], "names": None}
+
+
+def test_a_video_without_labels_has_no_action_column(tmp_path: Path, make_clip: MakeClip) -> None:
+    write_lerobot(tmp_path / "set", [make_clip(5, labelled=False)])
+    columns = pq.read_schema(tmp_path / "set/data/chunk-000/file-000.parquet").names
+    assert columns == ["timestamp", "frame_index", "episode_index", "index", "task_index"]
+    (clip,) = read_lerobot(tmp_path / "set")
+    assert (clip.actions, clip.states, clip.rewards, clip.labels, clip.facts) == (None, None, None, {}, {})
+
+
 def test_statistics_are_those_of_the_data(tmp_path: Path, clips: list[Clip]) -> None:
     write_lerobot(tmp_path / "set", clips)
     stats = json.loads((tmp_path / "set" / "meta" / "stats.json").read_text())
@@ -121,6 +146,8 @@ def test_unlike_clips_are_refused_and_leave_nothing_behind(tmp_path: Path, make_
         "rate_hz 5": [good, dataclasses.replace(good, rate_hz=5)],
         r"frames \(3, 16, 8\)": [good, dataclasses.replace(good, frames=good.frames[..., :8])],
         "action None": [good, dataclasses.replace(good, actions=None)],
+        "score .* instead of None": [good, dataclasses.replace(good, labels={"score": torch.zeros(5)})],
+        "labels called timestamp": [dataclasses.replace(good, labels={"timestamp": torch.zeros(5)})],
         "without frames": [make_clip(0, labelled=False)],
     }
     for reason, clips in bad.items():

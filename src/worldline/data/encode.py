@@ -1,21 +1,19 @@
 """Frames out: H.264 in MP4, which every browser, notebook and `ffmpeg` plays.
 
-May import: data.pixels, av, torch. Refuses to know: where the frames came from.
+May import: data.image_writer, data.pixels, av, torch. Refuses to know: where the frames came from.
 """
 
 import os
-from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import av
 import torch
-from av.video.frame import PictureType, VideoFrame
-from av.video.reformatter import ColorRange, Colorspace
+from av.video.frame import VideoFrame
 from torch import Tensor
 from torch.nn import functional
 
+from worldline.data.image_writer import COLORS, ImageWriter
 from worldline.data.pixels import to_uint8
 
 
@@ -40,13 +38,13 @@ class VideoWriter:
             raise ValueError(f"{self._path}: videos are written as MP4; give a name that ends in .mp4")
         if not rate_hz > 0:
             raise ValueError(f"rate_hz is {rate_hz}; give a positive number of frames per second")
-        # Without B-frames the first timestamp is zero and no player shifts the video against its labels.
-        self._options = {"crf": str(quality), "preset": "veryfast", "g": str(keyframe_interval), "bf": "0"}
-        self._rate = Fraction(rate_hz).limit_denominator(10_000)
         self._partial = self._path.with_name(f".{self._path.name}.{os.getpid()}.partial")
-        self._container = av.open(str(self._partial), "w", format="mp4", options={"movflags": "+faststart"})
-        self._stream = None
-        self.num_frames = 0
+        self._images = ImageWriter(str(self._partial), rate_hz=rate_hz, quality=quality, keyframe_interval=keyframe_interval)
+
+    @property
+    def num_frames(self) -> int:
+        """Frames written so far."""
+        return self._images.num_frames
 
     @property
     def num_bytes(self) -> int:
@@ -70,32 +68,21 @@ class VideoWriter:
         if (height, width) != tuple(pixels.shape[1:]):
             grown = functional.pad(pixels[None].float(), (0, width - pixels.shape[2], 0, height - pixels.shape[1]), mode="replicate")
             pixels = grown[0].to(torch.uint8)
-        if self._stream is None:
-            self._stream = self._container.add_stream("libx264", rate=self._rate, options=self._options)
-            self._stream.height, self._stream.width, self._stream.pix_fmt = height, width, "yuv420p"
-            self._stream.codec_context.thread_count = 1
-            # Said aloud, because players guess the matrix of an unmarked video by its size, and guess differently.
-            self._stream.codec_context.colorspace = Colorspace.SMPTE170M
-            self._stream.codec_context.color_range = ColorRange.MPEG
-        if (height, width) != (self._stream.height, self._stream.width):
-            raise ValueError(f"a frame of {height} x {width} pixels in a video of {self._stream.height} x {self._stream.width}")
         image = VideoFrame.from_ndarray(pixels.permute(1, 2, 0).contiguous().cpu().numpy(), format="rgb24")
-        image = image.reformat(format="yuv420p", dst_colorspace=Colorspace.SMPTE170M, dst_color_range=ColorRange.MPEG)
-        image.pts, image.time_base = self.num_frames, 1 / self._rate
-        image.pict_type = PictureType.I if starts_group else PictureType.NONE
-        self._container.mux(self._stream.encode(image))
-        self.num_frames += 1
+        image = image.reformat(format="yuv420p", **COLORS)
+        try:
+            self._images.write(image, starts_group=starts_group)
+        except ValueError as error:
+            raise ValueError(f"{self._path}: {error}") from error
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         try:
-            if kind is None and self._stream is None:
+            if kind is None and self.num_frames == 0:
                 raise ValueError(f"{self._path}: no frames were written; a video needs at least one")
-            if kind is None and self._stream is not None:
-                self._container.mux(self._stream.encode(None))
-            self._container.close()
+            self._images.close(complete=kind is None)
             if kind is None:
                 os.replace(self._partial, self._path)
         finally:

@@ -10,7 +10,7 @@ May import: interfaces, data.decode, data.report, data.action_range, pyarrow. Re
 import json
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -30,6 +30,9 @@ from worldline.interfaces import ActionSpec, Clip
 logger = logging.getLogger(__name__)
 
 ACTION, STATE, REWARD = "action", "observation.state", "next.reward"
+OWN_COLUMNS = ("timestamp", "frame_index", "episode_index", "index", "task_index")
+SOURCE, FACTS = "source", "facts/"
+"""Columns of the table of episodes that are ours: what the episode was cut from, and the prefix of what is known of it."""
 
 
 class DatasetError(ValueError):
@@ -47,8 +50,9 @@ def read_lerobot(
     """Read a LeRobotDataset (v2.1 or v3.0), one clip per episode, in order.
 
     Actions come from `action`, states from `observation.state`, rewards from `next.reward` (one frame
-    later, and 0 at the first), text from the episode's task. The rate is the data set's, the source is `<folder
-    name>/episode_<index>`. An episode whose video ends early is cut to it.
+    later, and 0 at the first), text from the episode's task, and every other column of numbers is a label. The rate is the data
+    set's; the source is that which `write_lerobot` noted, as it did the facts, else `<folder name>/episode_<index>`. An episode whose
+    video ends early is cut to it.
 
     Args:
         root: the folder that holds `meta/`.
@@ -114,6 +118,8 @@ class _Entry:
     data: str
     video: str
     start_seconds: float
+    source: str | None = None
+    facts: Mapping[str, float | int | str | bool] = field(default_factory=dict)
 
 
 class _Dataset:
@@ -202,7 +208,10 @@ class _Dataset:
         columns = ["episode_index", "tasks", "data/chunk_index", "data/file_index"]
         columns += [f"{video}/{name}" for name in ("chunk_index", "file_index", "from_timestamp")]
         paths = sorted((self.root / "meta" / "episodes").glob("*/*.parquet"))
-        rows = [row for path in paths for row in pq.read_table(path, columns=columns).to_pylist()]
+        rows = []
+        for path in paths:
+            extra = [name for name in pq.read_schema(path).names if name == SOURCE or name.startswith(FACTS)]
+            rows += pq.read_table(path, columns=columns + extra).to_pylist()
         return [
             _Entry(
                 index=row["episode_index"],
@@ -212,6 +221,8 @@ class _Dataset:
                     video_key=camera, chunk_index=row[f"{video}/chunk_index"], file_index=row[f"{video}/file_index"]
                 ),
                 start_seconds=row[f"{video}/from_timestamp"],
+                source=row.get(SOURCE),
+                facts={name[len(FACTS) :]: value for name, value in row.items() if name.startswith(FACTS) and value is not None},
             )
             for row in sorted(rows, key=lambda row: row["episode_index"])
         ]
@@ -244,13 +255,28 @@ def _read_episode(dataset: _Dataset, entry: _Entry, size: Size | None, fit: Fit,
     return Clip(
         frames=clip.frames,
         rate_hz=dataset.rate_hz,
-        source=source,
+        source=entry.source or source,
         actions=labels.get(ACTION),
         states=labels.get(STATE),
         # LeRobot notes what an action earned, a clip what arriving at a frame earned; the first frame earned nothing that is known.
         rewards=None if rewards is None else torch.cat([torch.zeros(1), rewards[:-1, 0]]),
         text=entry.task or None,
+        labels={name: values[:length] for name, values in _further_labels(dataset, table).items()},
+        facts=entry.facts,
     )
+
+
+def _further_labels(dataset: _Dataset, table: pa.Table) -> dict[str, Tensor]:
+    """Columns of numbers that no other part of a clip is made of, each (T,) or (T, D), of the kind that they are stored as."""
+    labels = {}
+    for name in table.column_names:
+        kind = str(dataset.features.get(name, {}).get("dtype", ""))
+        if name in (ACTION, STATE, REWARD, *OWN_COLUMNS) or not kind.startswith(("float", "int", "bool")):
+            continue
+        values = _matrix(table, name)
+        values = values[:, 0] if values.shape[1] == 1 else values
+        labels[name] = values.bool() if kind == "bool" else values.long() if kind.startswith("int") else values
+    return labels
 
 
 def _matrix(table: pa.Table, name: str) -> Tensor:
@@ -259,7 +285,12 @@ def _matrix(table: pa.Table, name: str) -> Tensor:
     if pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type) or pa.types.is_large_list(column.type):
         column = column.flatten()
     try:
-        values = column.cast(pa.float64()).to_numpy(zero_copy_only=False).astype(np.float32)
+        values = (
+            column.cast(pa.int8() if pa.types.is_boolean(column.type) else column.type)
+            .cast(pa.float64())
+            .to_numpy(zero_copy_only=False)
+            .astype(np.float32)
+        )
         matrix = torch.from_numpy(values.reshape(table.num_rows, -1) if table.num_rows else values.reshape(0, 1))
     except (pa.ArrowException, ValueError) as error:
         raise DatasetError(f"column {name} does not hold vectors of one length ({error})") from error

@@ -106,7 +106,7 @@ def open_video(file: BinaryIO, limits: DecodeLimits) -> Generator[tuple[InputCon
             if stream.codec_context.name not in CODECS.split(","):
                 raise VideoError(f"its codec is {stream.codec_context.name}, which is not on the list of those that are decoded")
             if not (0 < stream.height * stream.width <= limits.max_pixels):
-                raise VideoError(f"frames of {stream.height} x {stream.width} pixels; at most {limits.max_pixels} pixels are decoded")
+                raise VideoError(f"frames of {stream.height} x {stream.width} pixels; from 1 to {limits.max_pixels} pixels are decoded")
             stream.codec_context.thread_count = 1
             yield container, stream
     except VideoError:
@@ -163,11 +163,11 @@ def pick_frames(
     """
     resize = _Resizer(target, fit, limits.max_pixels)
     period = 1 / (declared_rate(stream) or _ASSUMED_RATE_HZ)
-    timed = _timed_frames(container, stream, start_seconds, period, limits)
+    timed = timed_frames(container, stream, start_seconds, period, limits)
     if end_seconds is not None and rate_hz is None:
-        timed = _before(timed, end_seconds - period / 2)
+        timed = before(timed, end_seconds - period / 2)
     ticks_left = math.inf if end_seconds is None or rate_hz is None else math.ceil((end_seconds - start_seconds) * rate_hz - 1e-6)
-    for index, seconds, frame, copies in _resample(timed, rate_hz, start_seconds, period):
+    for index, seconds, frame, copies in resample(timed, rate_hz, start_seconds, period):
         yield Picked(pixels=resize(frame), seconds=seconds, index=index, copies=int(min(copies, ticks_left)))
         ticks_left -= copies
         if ticks_left <= 0:
@@ -191,7 +191,7 @@ def _refuse_to_open(url: str, flags: int, options: dict[str, str]) -> NoReturn:
     raise PermissionError("it asks to open another file or address, which is refused")
 
 
-def _timed_frames(
+def timed_frames(
     container: InputContainer, stream: VideoStream, start_seconds: float, period: float, limits: DecodeLimits
 ) -> Iterator[tuple[float, VideoFrame]]:
     """Decoded frames with their time in seconds since the file's start, strictly increasing, from `start_seconds` on."""
@@ -215,14 +215,15 @@ def _timed_frames(
             yield seconds, frame
 
 
-def _before(timed: Iterator[tuple[float, VideoFrame]], end_seconds: float) -> Iterator[tuple[float, VideoFrame]]:
+def before(timed: Iterator[tuple[float, VideoFrame]], end_seconds: float) -> Iterator[tuple[float, VideoFrame]]:
+    """The timed frames up to and without the first at or after `end_seconds`."""
     for seconds, frame in timed:
         if seconds >= end_seconds:
             return
         yield seconds, frame
 
 
-def _resample(
+def resample(
     timed: Iterator[tuple[float, VideoFrame]], rate_hz: float | None, start_seconds: float, period: float
 ) -> Iterator[tuple[int, float, VideoFrame, int]]:
     """Pick frames for ticks at `rate_hz`: (index, seconds, frame, how many ticks it is nearest to). The last lasts `period`."""
