@@ -7,9 +7,10 @@ import torch
 from torch import nn
 
 from worldline.tokenizer import Tokenizer, TokenizerConfig
-from worldline.tokenizer.network import _patches, _unpatches
+from worldline.tokenizer.network import _patches, _unpatches, cosine_basis
 
 CONFIG = TokenizerConfig(image_size=16, grid=4, latent_dim=6, width=32, num_layers=2, head_dim=16, window=3)
+LINEAR = replace(CONFIG, linear_path=True)
 
 
 def randomized(config: TokenizerConfig = CONFIG) -> Tokenizer:
@@ -54,8 +55,9 @@ def test_frames_are_drawn_from_their_own_latents_alone():
 
 
 @torch.no_grad()
-def test_what_a_mask_hides_is_not_seen():
-    tokenizer, frames = randomized(), video(frames=2)
+@pytest.mark.parametrize("config", [CONFIG, LINEAR], ids=["transformers", "linear path"])
+def test_what_a_mask_hides_is_not_seen(config):
+    tokenizer, frames = randomized(config), video(frames=2)
     mask = torch.zeros(1, 2, 16, dtype=torch.bool)
     mask[0, 1, 5] = True  # second row, second column: pixels 4 to 7 each way
     hidden = frames.clone()
@@ -71,6 +73,25 @@ def test_latents_have_unit_scale_over_the_training_set():
     latents = tokenizer.encode(video(8))
     torch.testing.assert_close(latents.mean((0, 1, 2)), torch.zeros(6, dtype=torch.float64), atol=1e-6, rtol=0)
     torch.testing.assert_close(latents.var((0, 1, 2), correction=0), torch.ones(6, dtype=torch.float64), atol=1e-2, rtol=0)
+
+
+def test_cosine_basis_is_orthonormal_and_starts_with_the_mean_brightness():
+    basis, scale = cosine_basis(4, 48)
+    torch.testing.assert_close(basis @ basis.T, torch.eye(48), atol=1e-5, rtol=0)
+    torch.testing.assert_close(basis[0], torch.full((48,), 48**-0.5))
+    assert scale.tolist() == sorted(scale.tolist(), reverse=True)
+    with pytest.raises(ValueError, match="latent_dim is 49; with a linear path it is at most the 48 values of a patch"):
+        cosine_basis(4, 49)
+
+
+@torch.no_grad()
+def test_the_linear_path_alone_carries_smooth_pictures():
+    ramp = torch.linspace(0.3, 0.7, 16, dtype=torch.float64)
+    frames = (ramp[None] * ramp[:, None]).expand(1, 1, 3, -1, -1)
+    tokenizer = Tokenizer(LINEAR).double().eval()
+    carried = _unpatches((tokenizer.linear_in(_patches(frames * 2 - 1, 4)) @ tokenizer.linear_in.weight).squeeze(0), 4)
+    assert ((carried + 1) / 2 - frames[0]).abs().mean() < 0.02
+    assert (tokenizer.decode(torch.zeros(1, 16, 6, dtype=torch.float64)) - 0.5).abs().max() < 0.1
 
 
 def test_noise_is_added_while_training_only():

@@ -17,16 +17,24 @@ from worldline.tokenizer import TokenizerConfig
 from worldline.train import TrainConfig
 
 
-def droid(*, tokenizer_minutes: float = 8, dynamics_minutes: float = 9) -> Recipe:
-    """A `tiny` world of unlabelled robot video at 64 px and 4 Hz; about twenty minutes on one CPU core.
+def droid(*, tokenizer_minutes: float = 6, dynamics_minutes: float = 24) -> Recipe:
+    """A `tiny` world of unlabelled robot video at 64 px and 4 Hz; about half an hour on one CPU core.
 
-    At a few hundred steps large steps are not worth training; frames are drawn in one, which gives the mean of what may come.
+    At so few steps large steps are not worth training; frames are drawn in one, which gives the mean of what may come.
     """
     return Recipe(
         name="droid",
         size="tiny",
         tokenizer=TokenizerConfig(
-            image_size=64, grid=4, latent_dim=64, width=256, num_layers=2, window=1, latent_noise=0.05, motion_weight=1.0
+            image_size=64,
+            grid=4,
+            latent_dim=128,
+            width=256,
+            num_layers=2,
+            window=1,
+            latent_noise=0.05,
+            motion_weight=1.0,
+            linear_path=True,
         ),
         tokenizer_training=TrainConfig(
             steps=200_000,
@@ -55,7 +63,7 @@ def droid(*, tokenizer_minutes: float = 8, dynamics_minutes: float = 9) -> Recip
     )
 
 
-def cars(*, tokenizer_minutes: float = 5, dynamics_minutes: float = 8) -> Recipe:
+def cars(*, tokenizer_minutes: float = 4, dynamics_minutes: float = 16) -> Recipe:
     """A `tiny` world of driving at 64 px and 4 Hz; the 5 recorded commands between two frames are one action of 10 numbers."""
     return replace(
         droid(tokenizer_minutes=tokenizer_minutes, dynamics_minutes=dynamics_minutes),
