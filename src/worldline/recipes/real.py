@@ -17,8 +17,8 @@ from worldline.tokenizer import TokenizerConfig
 from worldline.train import TrainConfig
 
 
-def droid(*, tokenizer_minutes: float = 6, dynamics_minutes: float = 24) -> Recipe:
-    """A `tiny` world of unlabelled robot video at 64 px and 4 Hz; about half an hour on one CPU core.
+def droid(*, tokenizer_minutes: float = 5, dynamics_minutes: float = 19) -> Recipe:
+    """A `tiny` world of unlabelled robot video at 64 px and 4 Hz; about 25 minutes on one CPU core.
 
     At so few steps large steps are not worth training; frames are drawn in one, which gives the mean of what may come.
     """
@@ -63,7 +63,7 @@ def droid(*, tokenizer_minutes: float = 6, dynamics_minutes: float = 24) -> Reci
     )
 
 
-def cars(*, tokenizer_minutes: float = 4, dynamics_minutes: float = 16) -> Recipe:
+def cars(*, tokenizer_minutes: float = 3, dynamics_minutes: float = 11) -> Recipe:
     """A `tiny` world of driving at 64 px and 4 Hz; the 5 recorded commands between two frames are one action of 10 numbers."""
     return replace(
         droid(tokenizer_minutes=tokenizer_minutes, dynamics_minutes=dynamics_minutes),
