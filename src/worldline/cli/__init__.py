@@ -1,4 +1,4 @@
-"""The command line: `worldline demo | train | predict | plan | bench | doctor`.
+"""The command line: `worldline demo | train | predict | plan | collect | bench | doctor`.
 
 This room parses, calls and prints; what is computed is computed below. Each command is a dataclass of arguments in `cli.arguments` and a
 module of its name with `run(arguments) -> Report`, imported only when it is called for.
@@ -19,10 +19,18 @@ from typing import Any
 
 import tyro
 
-from worldline.cli.arguments import AnyCommand, Bench, Demo, Doctor, Plan, Predict, Train
+from worldline.cli.arguments import AnyCommand, Bench, Collect, Demo, Doctor, Plan, Predict, Train
 from worldline.cli.report import INTERRUPTED, Report
 
-_COMMANDS: dict[str, type] = {"demo": Demo, "train": Train, "predict": Predict, "plan": Plan, "bench": Bench, "doctor": Doctor}
+_COMMANDS: dict[str, type] = {
+    "demo": Demo,
+    "train": Train,
+    "predict": Predict,
+    "plan": Plan,
+    "collect": Collect,
+    "bench": Bench,
+    "doctor": Doctor,
+}
 _DESCRIPTION = "Show it a video. Get a world you can step, edit, differentiate and plan in. `worldline COMMAND --help` says more."
 _WRONG_USE = 2
 

@@ -207,11 +207,54 @@ class Doctor:
     json: Json = False
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Collect:
+    """Film a simulated domain into a data set, or the whole zoo of them.
+
+    A domain gives video, actions, ground-truth states, event labels, captions, and the attributes (colours, frictions ...) of each episode.
+    The same command goes on where it was broken off. Episodes that crash or hang are tried again, then left out and counted.
+
+    Example: worldline collect push --episodes 200 --out data/push
+
+    Example: worldline collect zoo --out data/zoo (per domain 1,000 training, 100 validation and 100 out-of-distribution episodes, 64 and
+    128 px) or, to try it, worldline collect zoo --domains push reacher --episodes 20 --out data/small_zoo
+
+    Writes: OUT, a LeRobotDataset (for several sizes OUT/64px ...; for the zoo OUT/DOMAIN/SPLIT/64px ...), and sheet.png beside its data, to
+    look at.
+
+    Attributes:
+        domain: its name, or zoo; `worldline collect list` lists them.
+        out: folder of what is filmed.
+        policy: one of the domain's, or mixture: mostly its most interesting one.
+        episodes: to film; of the zoo, training episodes per domain, with a tenth for each other split.
+        frames: frames of each.
+        size: sides of the square pictures, in pixels; 64 if not given, 64 128 for the zoo.
+        seed: number of the first episode; other numbers are other episodes.
+        split: train, validation, or ood: out of distribution, with unusual attributes.
+        domains: of the zoo, only these.
+        num_workers: processes; one per core if not given.
+        json: print the figures as one JSON object.
+    """
+
+    domain: Positional[str]
+    out: Path | None = None
+    policy: str = "mixture"
+    episodes: int = 1000
+    frames: int = 64
+    size: tuple[int, ...] = ()
+    seed: int = 0
+    split: Literal["train", "validation", "ood"] = "train"
+    domains: tuple[str, ...] = ()
+    num_workers: int | None = None
+    json: Json = False
+
+
 AnyCommand = (
     Annotated[Demo, subcommand("demo", description="The whole path once: film a simulator, train a small world, look at it.")]
     | Annotated[Train, subcommand("train", description="Train a world on your own videos, or on a built-in recipe.")]
     | Annotated[Predict, subcommand("predict", description="Show a world the start of a video; see how it thinks that it goes on.")]
     | Annotated[Plan, subcommand("plan", description="Plan in a world of Push-T and act in the real simulator.")]
+    | Annotated[Collect, subcommand("collect", description="Film simulated domains into data sets.")]
     | Annotated[Bench, subcommand("bench", description="Measure how fast a world steps or trains on this machine.")]
     | Annotated[Doctor, subcommand("doctor", description="Look at this machine: is everything here that worldline needs?")]
 )

@@ -69,7 +69,7 @@ class PushT(gymnasium.Env[np.ndarray, np.ndarray]):
         self.metadata = {"render_modes": ["rgb_array"], "render_fps": RATE_HZ / frame_skip}
         self.observation_space = gymnasium.spaces.Box(0, 255, (size, size, 3), np.uint8)
         self.action_space = gymnasium.spaces.Box(0.0, ARENA_SIZE, (2,), np.float32)
-        self._simulator = _make_simulator()
+        self._simulator = make_simulator()
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
         """Start an episode; returns the first picture and `info`."""
@@ -94,14 +94,7 @@ class PushT(gymnasium.Env[np.ndarray, np.ndarray]):
 
     def render(self) -> np.ndarray:
         """The scene as (size, size, 3) uint8: the simulator's own drawing, averaged over the area of each pixel."""
-        import cv2  # noqa: PLC0415  (comes with gym-pusht)
-
-        drawing = self._simulator._draw()
-        width, height = drawing.get_size()
-        # The drawing's bytes are blue, green, red, unused: averaging them in place is four times as fast as unpacking first.
-        pixels = np.frombuffer(drawing.get_view("0"), dtype=self.observation_space.dtype).reshape(height, width, 4)
-        small = cv2.resize(pixels, (self.size, self.size), interpolation=cv2.INTER_AREA)
-        return np.ascontiguousarray(small[..., 2::-1])
+        return draw_scene(self._simulator, self.size)
 
     def close(self) -> None:
         """Release the simulator."""
@@ -128,7 +121,7 @@ class PushT(gymnasium.Env[np.ndarray, np.ndarray]):
         self._simulator.space.reindex_shapes_for_body(block)
 
 
-def _make_simulator() -> "PushTEnv":
+def make_simulator() -> "PushTEnv":
     """A `gym-pusht` environment, imported only now and without a display."""
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
@@ -137,3 +130,19 @@ def _make_simulator() -> "PushTEnv":
     except ImportError as error:
         raise ImportError('Push-T needs the gym-pusht simulator; install it with: pip install "worldline[pusht]"') from error
     return PushTEnv(obs_type="state")
+
+
+def draw_scene(simulator: "PushTEnv", size: int, table_color: tuple[int, int, int] | None = None) -> np.ndarray:
+    """The simulator's own drawing, averaged over area to (size, size, 3) uint8; its white table in `table_color`, RGB, if given."""
+    import cv2  # noqa: PLC0415  (comes with gym-pusht)
+
+    drawing = simulator._draw()
+    width, height = drawing.get_size()
+    # The drawing's bytes are blue, green, red, unused: averaging them in place is four times as fast as unpacking first.
+    pixels = np.frombuffer(drawing.get_view("0"), dtype=np.uint8).reshape(height, width, 4)
+    if table_color is not None:
+        pixels = pixels.copy()
+        words = pixels.view(np.uint32)[..., 0]
+        words[(words & 0xFFFFFF) == 0xFFFFFF] = int.from_bytes(bytes(table_color), "big")
+    small = cv2.resize(pixels, (size, size), interpolation=cv2.INTER_AREA)
+    return np.ascontiguousarray(small[..., 2::-1])

@@ -1,0 +1,181 @@
+"""Push: a disc shoves a T-shaped block over a table (`gym-pusht`, MIT; physics by pymunk), in many colours, sticky or slippery.
+
+May import: interfaces, envs.simulator, envs.pusht, numpy, gym-pusht (extra `pusht`). Refuses to know: clips, files.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import numpy as np
+
+from worldline.envs.colors import COLORS
+from worldline.envs.phrases import article, sentence
+from worldline.envs.pusht.policies import MARGIN, Pusher, Wanderer, distance_to_block
+from worldline.envs.pusht.simulator import ARENA_SIZE, draw_scene, make_simulator, pusht_action_spec
+from worldline.envs.simulator import Act, Attribute, Simulator, Value
+
+_STEPS_PER_FRAME = 2  # of the simulator, 0.1 s each
+_HALF_COVERED = 0.5
+
+
+class Push(Simulator):
+    """See `Simulator`. The action is the point that the disc is drawn to; lengths in units of which the table has 512."""
+
+    name = "push"
+    extra = "pusht"
+    rate_hz = 5.0
+    action_spec = pusht_action_spec()
+    state_names = (
+        *("agent_x", "agent_y", "block_x", "block_y", "block_angle", "agent_velocity_x", "agent_velocity_y"),
+        *("block_velocity_x", "block_velocity_y", "block_angular_velocity", "coverage"),
+    )
+    event_names = ("contact", "block_at_wall", "goal_half_covered", "goal_reached")
+    policy_names = ("push", "goal", "wander", "random")
+    attributes: ClassVar[tuple[Attribute, ...]] = (
+        Attribute(
+            name="block_color", kind="appearance", usual=("red", "orange", "blue", "purple", "gray"), unusual=("yellow", "pink", "brown")
+        ),
+        Attribute(name="agent_color", kind="appearance", usual=("navy", "black", "crimson", "teal"), unusual=("white", "magenta")),
+        Attribute(name="table_color", kind="appearance", usual=("white", "cream", "light gray"), unusual=("dark gray", "sand")),
+        Attribute(name="friction", kind="physics", usual=(0.0, 0.6), unusual=(1.0, 2.0)),
+        Attribute(name="velocity_kept_per_second", kind="physics", usual=(0.0, 0.02), unusual=(0.2, 0.6)),
+        Attribute(name="elasticity", kind="physics", usual=(0.0, 0.3), unusual=(0.7, 1.0)),
+    )
+
+    def __init__(self) -> None:
+        self._simulator = make_simulator()
+        self._attributes: dict[str, Value] = {}
+        self._coverage = 0.0
+        self._start = np.zeros(3)
+        self._happened: set[str] = set()
+        self._events: dict[str, bool] = {}
+
+    def reset(self, seed: int, attributes: Mapping[str, Value]) -> None:
+        """See `Simulator.reset`."""
+        import pymunk  # noqa: PLC0415
+        from pygame import Color  # noqa: PLC0415
+
+        simulator = self._simulator
+        simulator.reset(seed=seed)
+        self._attributes = dict(attributes)
+        simulator.space.damping = float(attributes["velocity_kept_per_second"])
+        (agent_shape,) = simulator.agent.shapes
+        agent_shape.color = Color(*COLORS[str(attributes["agent_color"])])
+        for shape in simulator.block.shapes:
+            shape.color = Color(*COLORS[str(attributes["block_color"])])
+        for shape in simulator.space.shapes:
+            shape.friction = float(attributes["friction"])
+            shape.elasticity = float(attributes["elasticity"])
+        self._agent_shape = agent_shape
+        self._walls = [shape for shape in simulator.space.static_body.shapes if isinstance(shape, pymunk.Segment)]
+        self._coverage = float(simulator._get_coverage())
+        self._start = self.state()[2:5]
+        self._events = dict.fromkeys(self.event_names, False)
+        self._happened = set()
+
+    def step(self, action: np.ndarray | None) -> None:
+        """See `Simulator.step`."""
+        target = np.asarray(action, np.float64)
+        for _ in range(_STEPS_PER_FRAME):
+            *_, info = self._simulator.step(target)
+        self._coverage = float(info["coverage"])
+        self._events = {
+            "contact": self._touches_block(self._agent_shape),
+            "block_at_wall": any(self._touches_block(wall) for wall in self._walls),
+            "goal_half_covered": self._coverage > _HALF_COVERED,
+            "goal_reached": self._coverage > self._simulator.success_threshold,
+        }
+        self._happened |= {name for name, happened in self._events.items() if happened}
+
+    def render(self, size: int) -> np.ndarray:
+        """See `Simulator.render`."""
+        return draw_scene(self._simulator, size, COLORS[str(self._attributes["table_color"])])
+
+    def state(self) -> np.ndarray:
+        """See `Simulator.state`."""
+        agent, block = self._simulator.agent, self._simulator.block
+        moving = (*agent.velocity, *block.velocity, block.angular_velocity)
+        return np.array([*agent.position, *block.position, block.angle, *moving, self._coverage])
+
+    def events(self) -> Mapping[str, bool]:
+        """See `Simulator.events`."""
+        return self._events
+
+    def policy(self, name: str, generator: np.random.Generator) -> Act:
+        """`push` shoves the block about, `goal` shoves it to the goal, `wander` ignores it, `random` jumps."""
+        if name == "random":
+            return lambda: generator.uniform(MARGIN, ARENA_SIZE - MARGIN, 2)
+        act = Wanderer(generator) if name == "wander" else Pusher(generator, to_goal=name == "goal")
+
+        def choose() -> np.ndarray:
+            target = act(self.state()[:7])
+            return np.array([target.real, target.imag]).clip(MARGIN, ARENA_SIZE - MARGIN)
+
+        return choose
+
+    def captions(self) -> Sequence[str]:
+        """See `Simulator.captions`."""
+        agent, block, table = (str(self._attributes[f"{what}_color"]) for what in ("agent", "block", "table"))
+        shift = self.state()[2:5] - self._start
+        distance = float(np.hypot(*shift[:2]))
+        where = _direction(shift[0], shift[1])
+        surface = "slippery" if float(self._attributes["velocity_kept_per_second"]) > 0.1 else "rough"
+        if "goal_reached" in self._happened:
+            what, done = "onto the green goal", "it fits the goal"
+        elif distance > 15:
+            what, done = f"to the {where}", f"it ends up {'far' if distance > 120 else 'a little'} to the {where}"
+        elif "contact" in self._happened:
+            what, done = "without moving it far", "it stays about where it was"
+        else:
+            return [
+                sentence(words)
+                for words in (
+                    f"{article(agent)} disc moves about and leaves the {block} T alone",
+                    f"the {block} T-shaped block is not touched",
+                    f"a disc wanders over {article(table)} table beside {article(block)} T",
+                    f"nothing touches the {block} block",
+                    f"{article(agent)} circle strolls past {article(block)} letter T",
+                    f"the {agent} disc keeps away from the {block} block",
+                    f"{article(block)} T lies still while {article(agent)} disc moves",
+                    f"the block does not move; the {agent} disc does",
+                    f"seen from above: {article(agent)} disc on {article(table)} table, and {article(block)} T at rest",
+                    f"the disc never reaches the {block} T",
+                )
+            ]
+        wall = " and against the wall" if "block_at_wall" in self._happened else ""
+        return [
+            sentence(words)
+            for words in (
+                f"{article(agent)} disc pushes {article(block)} T {what}{wall}",
+                f"the {block} T-shaped block is shoved {what} by {article(agent)} disc",
+                f"push the {block} T {what}",
+                f"{article(agent)} circle moves {article(block)} block over {article(table)} table; {done}",
+                f"on a {surface} {table} table {article(agent)} disc pushes a T; {done}",
+                f"the {agent} pusher brings the {block} T {what}",
+                f"seen from above: {article(block)} T is pushed {what}",
+                f"shove the block in the shape of a T {what} with the {agent} disc",
+                f"{article(block)} T slides {what} over a {surface} table",
+                f"the disc touches the {block} T and {done}",
+                f"planar pushing: {article(agent)} disc, {article(block)} T, a {surface} table{wall}",
+                f"a round {agent} finger moves the {block} letter T {what}",
+            )
+        ]
+
+    def close(self) -> None:
+        """See `Simulator.close`."""
+        self._simulator.close()
+
+    def _touches_block(self, shape: object) -> bool:
+        return any(bool(part.shapes_collide(shape).points) for part in self._simulator.block.shapes)
+
+
+def clearance(state: np.ndarray) -> float:
+    """Distance of the disc's centre from the block's outline, from a state."""
+    agent, origin = complex(state[0], state[1]), complex(state[2], state[3])
+    return float(distance_to_block(np.array((agent - origin) * np.exp(-1j * state[4]))))
+
+
+def _direction(x: float, y: float) -> str:
+    """Where (x, y) points, y down: one of eight directions in words."""
+    names = ("right", "lower right", "bottom", "lower left", "left", "upper left", "top", "upper right")
+    return names[round(float(np.arctan2(y, x)) / (np.pi / 4)) % 8]
