@@ -144,7 +144,7 @@ def test_too_much_of_anything_is_stopped(square_video: Path, tmp_path: Path) -> 
     any_size = DecodeLimits(max_pixels=10**8)
     limits = {
         "of processor time": SandboxLimits(cpu_seconds=0.02, cpu_seconds_per_mebibyte=0, decode=any_size),
-        "memory": SandboxLimits(memory_bytes=256 * 1024**2, decode=any_size),
+        "memory": SandboxLimits(memory_bytes=100 * 1024**2, decode=any_size),
         "from 1 to 100 pixels": SandboxLimits(decode=DecodeLimits(max_pixels=100)),
     }
     for reason, limit in limits.items():
@@ -200,7 +200,7 @@ def test_hostile_tables_are_refused(sandbox: Sandbox) -> None:
     many = parquet_bytes(pa.table({"zeros": pa.array(np.zeros(20_000_000, np.int8))}))
     whole = parquet_bytes(pa.table({"x": np.arange(1000), "words": ["word"] * 1000}))
     assert len(zeros) < 1_000_000
-    with Sandbox(SandboxLimits(max_table_bytes=10**6)) as small, pytest.raises(VideoError, match="at most 1000000"):
+    with Sandbox(SandboxLimits(max_output_bytes=10**6)) as small, pytest.raises(VideoError, match="at most 1000000"):
         small.read_table(zeros)
     with pytest.raises(VideoError, match="20000000 rows"):
         sandbox.read_table(many)

@@ -41,7 +41,7 @@ class SandboxLimits:
     """What one file may cost.
 
     Attributes:
-        memory_bytes: address space of the child that decodes it, with its libraries (about 200 MiB) and the shared memory.
+        memory_bytes: what the child that decodes it may allocate, the shared memory included; its libraries come on top (50 MiB).
         cpu_seconds: processor time, however small the file is.
         cpu_seconds_per_mebibyte: more for each mebibyte of the file: who sends a gigabyte has paid for some decoding.
         wall_slack: the waiting time that is allowed is this many times the processor time, for machines that are busy.
@@ -49,10 +49,10 @@ class SandboxLimits:
         max_frames: frames handed out for one file, after a change of rate.
         decode: what the decoder itself checks.
         max_rows, max_columns: of a table.
-        max_table_bytes: of a table, once decompressed.
+        max_output_bytes: of a table, once decompressed.
     """
 
-    memory_bytes: int = 1024 * MEBIBYTE
+    memory_bytes: int = 768 * MEBIBYTE
     cpu_seconds: float = 9.5
     cpu_seconds_per_mebibyte: float = 10.0
     wall_slack: float = 6.0
@@ -61,7 +61,7 @@ class SandboxLimits:
     decode: DecodeLimits = field(default_factory=lambda: DecodeLimits(max_pixels=8192 * 4352))
     max_rows: int = 10_000_000
     max_columns: int = 4096
-    max_table_bytes: int = 256 * MEBIBYTE
+    max_output_bytes: int = 256 * MEBIBYTE
 
     def cpu_seconds_for(self, num_bytes: int) -> float:
         """Processor time for a file of this size."""
@@ -180,8 +180,8 @@ class Sandbox:
         limits = {"max_rows": self.limits.max_rows, "max_columns": self.limits.max_columns}
         with self._job(file, {"kind": "table", "limits": limits, "columns": None if columns is None else list(columns)}) as job:
             num_bytes = job.hear().get("num_bytes")
-            if not isinstance(num_bytes, int) or not 0 < num_bytes <= self.limits.max_table_bytes:
-                raise SandboxError(f"a table of {num_bytes} bytes; at most {self.limits.max_table_bytes} are read")
+            if not isinstance(num_bytes, int) or not 0 < num_bytes <= self.limits.max_output_bytes:
+                raise SandboxError(f"a table of {num_bytes} bytes; at most {self.limits.max_output_bytes} are read")
             output = job.grant(num_bytes)
             job.hear()
             stream = output.memory[:num_bytes]
@@ -192,6 +192,21 @@ class Sandbox:
             except (pa.ArrowException, OSError, ValueError) as error:
                 raise SandboxError(f"not a table ({error})") from error
             return table
+
+    def run_job(self, file: str | Path | bytes, request: dict[str, Any], *, max_bytes: int) -> list[bytes]:
+        """Do another kind of job, which answers with parts of bytes: see `sandbox_worker.send_parts`.
+
+        Raises:
+            VideoError: if it fails, passes a limit, or would answer with more than `max_bytes`.
+        """
+        with self._job(file, request) as job:
+            sizes = job.hear().get("sizes")
+            if not isinstance(sizes, list) or not all(type(size) is int and size >= 0 for size in sizes) or sum(sizes) > max_bytes:
+                raise SandboxError(f"results of {sizes} bytes; at most {max_bytes} are taken")
+            memory = job.grant(max(sum(sizes), 1)).memory
+            job.hear()
+            starts = [sum(sizes[:index]) for index in range(len(sizes))]
+            return [memory[start : start + size] for start, size in zip(starts, sizes, strict=True)]
 
     @contextmanager
     def _job(self, file: str | Path | bytes, request: dict[str, Any]) -> Generator[Job, None, None]:

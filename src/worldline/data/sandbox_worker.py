@@ -4,11 +4,13 @@ The parent of the children never looks at a byte of a file, so it stays clean; a
 opened, little memory be had, and time runs out. What it has to say is JSON on a socket; pixels and tables go through memory that
 both sides map. See `data.sandbox_process` for the side that asks.
 
-May import: data.media, data.geometry, av, numpy, and, for tables, pyarrow. Refuses to know: torch; names and places of files.
+May import: data.media, av, numpy, and, for their kinds of jobs, pyarrow and data.curate. Refuses to know: torch; names and places of
+files.
 """
 
 import dataclasses
 import gc
+import importlib
 import json
 import math
 import mmap
@@ -16,6 +18,7 @@ import os
 import resource
 import signal
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, BinaryIO
@@ -36,8 +39,7 @@ def serve(control: socket.socket) -> None:
         if not message:
             return
         request = json.loads(message)
-        if request["kind"] == "table":
-            pass
+        _warm_up(request["kind"])
         child = os.fork()
         if child == 0:
             control.close()
@@ -52,16 +54,16 @@ def serve(control: socket.socket) -> None:
 
 def _run_child(request: dict[str, Any], asker: int, file: int) -> None:
     """Does one job and ends the process, whatever happens."""
-    job = _Job(socket.socket(fileno=asker), request)
+    job = ChildJob(socket.socket(fileno=asker), request)
     try:
         _limit(request["memory_bytes"], request["cpu_seconds"])
         with os.fdopen(file, "rb", buffering=0) as content:
-            (_send_video if request["kind"] == "video" else _send_table)(job, content)
+            _ANSWERS[request["kind"]](job, content)
     except VideoError as error:
         job.tell(failed=str(error)[:1000])
     except MemoryError:
         job.tell(failed=f"it needs more memory than the limit of {request['memory_bytes'] >> 20} MiB")
-    except (*DECODE_ERRORS, OSError, ValueError, RuntimeError, TypeError, LookupError, RecursionError) as error:
+    except (*DECODE_ERRORS, OSError, ValueError, RuntimeError, TypeError, LookupError, ImportError) as error:
         job.tell(failed=reason_of(error)[:1000])
     finally:
         os._exit(0)
@@ -69,19 +71,21 @@ def _run_child(request: dict[str, Any], asker: int, file: int) -> None:
 
 def _limit(memory_bytes: int, cpu_seconds: float) -> None:
     """From here on this process can run out of memory and time, and has two descriptors left, which the output takes: see there."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with open("/proc/self/statm", encoding="ascii") as status:
+        memory_bytes += int(status.read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     free = os.dup(0)
     os.close(free)
     resource.setrlimit(resource.RLIMIT_NOFILE, (free + 2, free + 2))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     # The timer is exact but could be set again by code that took over; the limit is in whole seconds and final.
     whole = math.ceil(cpu_seconds) + 1
     resource.setrlimit(resource.RLIMIT_CPU, (whole, whole))
     signal.setitimer(signal.ITIMER_PROF, cpu_seconds)
 
 
-class _Job:
+class ChildJob:
     """One child's side of the conversation."""
 
     def __init__(self, asker: socket.socket, request: dict[str, Any]) -> None:
@@ -89,9 +93,10 @@ class _Job:
         self.request = request
 
     def tell(self, **message: object) -> None:
+        """Say something to who asked; ends the process when nobody listens."""
         try:
             self._asker.send(json.dumps(message).encode())
-        except OSError:  # Nobody listens any more.
+        except OSError:
             os._exit(0)
 
     def hear(self) -> str:
@@ -108,7 +113,35 @@ class _Job:
         return output
 
 
-def _send_video(job: _Job, content: BinaryIO) -> None:
+def send_parts(job: ChildJob, *parts: bytes) -> None:
+    """Hand over parts of bytes, as `Sandbox.run_job` takes them."""
+    job.tell(sizes=[len(part) for part in parts])
+    memory, start = job.receive_output(), 0
+    for part in parts:
+        memory[start : start + len(part)] = part
+        start += len(part)
+    job.tell(done=True)
+
+
+def _warm_up(kind: str) -> None:
+    """Import what a kind of job needs and the process does without until the first of that kind, before the fork."""
+    if kind == "table" and "pyarrow.parquet" not in sys.modules:
+        importlib.import_module("pyarrow.parquet")
+    if kind == "curate" and "worldline.data.curate.isolated" not in sys.modules:
+        from worldline.data.curate.isolated import warm_up  # noqa: PLC0415
+
+        warm_up()
+        gc.collect()
+        gc.freeze()
+
+
+def _send_curated(job: ChildJob, content: BinaryIO) -> None:
+    from worldline.data.curate.isolated import answer  # noqa: PLC0415
+
+    send_parts(job, *answer(job.request, content))
+
+
+def _send_video(job: ChildJob, content: BinaryIO) -> None:
     request = job.request
     limits = DecodeLimits(**request["limits"])
     with open_video(content, limits) as (container, stream):
@@ -154,7 +187,7 @@ def _repeat(first: Picked, rest: Iterator[Picked], max_frames: int) -> Iterator[
         picked = next(rest, None)
 
 
-def _fill_slots(job: _Job, output: np.ndarray, frames: Iterator[Picked]) -> str | None:
+def _fill_slots(job: ChildJob, output: np.ndarray, frames: Iterator[Picked]) -> str | None:
     """Write frames into one slot after the other and say so; a slot is used again when it has been read. Returns what was damaged."""
     free, slot, damage, more = list(range(SLOTS)), 0, None, True
     while more:
@@ -181,7 +214,7 @@ def _fill_slots(job: _Job, output: np.ndarray, frames: Iterator[Picked]) -> str 
     return damage
 
 
-def _send_table(job: _Job, content: BinaryIO) -> None:
+def _send_table(job: ChildJob, content: BinaryIO) -> None:
     """A parquet file as an Arrow stream, without compression: all that is left to do for the reader is to check offsets."""
     import pyarrow as pa  # noqa: PLC0415
     import pyarrow.parquet as pq  # noqa: PLC0415
@@ -199,3 +232,6 @@ def _send_table(job: _Job, content: BinaryIO) -> None:
     job.tell(num_bytes=stream.size)
     job.receive_output()[: stream.size] = memoryview(stream)
     job.tell(done=True)
+
+
+_ANSWERS = {"video": _send_video, "table": _send_table, "curate": _send_curated}
