@@ -9,10 +9,12 @@ May import: interfaces, data.decode, data.report, data.action_range, pyarrow. Re
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -30,6 +32,9 @@ from worldline.interfaces import ActionSpec, Clip
 logger = logging.getLogger(__name__)
 
 ACTION, STATE, REWARD = "action", "observation.state", "next.reward"
+TableReader: TypeAlias = Callable[[Path, Sequence[str] | None], pa.Table]
+_PATTERN = re.compile(r"(?:[^{}]|\{\w+(?::0?\d{1,2}d)?\})*")
+_MAX_META_BYTES = 1 << 28
 OWN_COLUMNS = ("timestamp", "frame_index", "episode_index", "index", "task_index")
 SOURCE, FACTS = "source", "facts/"
 """Columns of the table of episodes that are ours: what the episode was cut from, and the prefix of what is known of it."""
@@ -65,7 +70,7 @@ def read_lerobot(
         FileNotFoundError: if there is no data set at `root`, or no video of the camera in it.
         DatasetError: if its version or its `meta/` cannot be read, or, after the last episode, if none could be.
     """
-    dataset = _open(Path(root))
+    dataset = open_dataset(Path(root))
     camera = dataset.choose_camera(camera)
     report = ReadReport() if report is None else report
     episodes = dataset.episodes(camera)
@@ -93,16 +98,16 @@ def action_spec_of(root: str | Path) -> ActionSpec | None:
     Raises:
         FileNotFoundError, DatasetError: as `read_lerobot`.
     """
-    dataset = _open(Path(root))
+    dataset = open_dataset(Path(root))
     if ACTION not in dataset.features:
         return None
-    names = _flat_names(dataset.features[ACTION].get("names"))
+    names = flat_names(dataset.features[ACTION].get("names"))
     bounds = [stats for stats in dataset.statistics(ACTION) if {"min", "max"} <= stats.keys()]
     if bounds:
         low = torch.tensor([stats["min"] for stats in bounds], dtype=torch.float64).flatten(1).amin(0)
         high = torch.tensor([stats["max"] for stats in bounds], dtype=torch.float64).flatten(1).amax(0)
         return spec_from_range(low, high, names if len(names) == len(low) else ())
-    actions = [_matrix(pq.read_table(path, columns=[ACTION]), ACTION) for path in sorted((dataset.root / "data").rglob("*.parquet"))]
+    actions = [matrix_of(pq.read_table(path, columns=[ACTION]), ACTION) for path in sorted((dataset.root / "data").rglob("*.parquet"))]
     if not actions:
         raise FileNotFoundError(f"{root}: neither statistics of the actions nor data files to take their bounds from")
     everything = torch.cat(actions)
@@ -110,7 +115,7 @@ def action_spec_of(root: str | Path) -> ActionSpec | None:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Entry:
+class Entry:
     """Where one episode lies: files relative to the root, and its first second in the video file."""
 
     index: int
@@ -122,18 +127,45 @@ class _Entry:
     facts: Mapping[str, float | int | str | bool] = field(default_factory=dict)
 
 
-class _Dataset:
-    """`meta/` of a data set of either version."""
+class Dataset:
+    """`meta/` of a data set of either version.
 
-    def __init__(self, root: Path, info: Mapping[str, Any]) -> None:
+    Args:
+        root: the folder that holds it.
+        info: what `meta/info.json` says.
+        read_table: reads parquet files; a sandbox's, where the data set comes from strangers.
+
+    Raises:
+        DatasetError: if `info` does not say what it should.
+    """
+
+    def __init__(self, root: Path, info: Mapping[str, Any], read_table: TableReader) -> None:
         self.root = root
         self.is_packed = str(info["codebase_version"]).startswith("v3")
-        self.rate_hz = float(info["fps"])
-        self.features: Mapping[str, Mapping[str, Any]] = info["features"]
+        try:
+            self.rate_hz = float(info["fps"])
+        except (TypeError, ValueError):
+            self.rate_hz = math.nan
+        features = info["features"]
+        if not 0 < self.rate_hz < math.inf:
+            raise DatasetError(f"{root}: its meta/info.json gives {info['fps']!r} frames per second")
+        if not isinstance(features, Mapping) or not all(isinstance(feature, Mapping) for feature in features.values()):
+            raise DatasetError(f"{root}: the features in its meta/info.json are no table")
+        for pattern in (info["data_path"], info["video_path"]):
+            # A pattern is a program: `{episode_index:>9999999999}` would ask for ten gigabytes.
+            if not isinstance(pattern, str) or not _PATTERN.fullmatch(pattern):
+                raise DatasetError(f"{root}: its meta/info.json names files by {str(pattern)[:200]!r}, which is no pattern of the format")
+        self.features: Mapping[str, Mapping[str, Any]] = features
         self._info = info
+        self._read_table = read_table
         self._table: tuple[str, pa.Table] | None = None
 
     def choose_camera(self, camera: str | None) -> str:
+        """The video feature of this name, or the first one that has files.
+
+        Raises:
+            DatasetError, FileNotFoundError: if there is none.
+        """
         cameras = [name for name, feature in self.features.items() if feature.get("dtype") == "video"]
         if camera is not None and camera not in cameras:
             raise DatasetError(f"{self.root}: no video feature {camera!r}; it has {', '.join(cameras) or 'none (only images in tables?)'}")
@@ -145,7 +177,12 @@ class _Dataset:
             f"{self.root}: no video files of {camera or ' or '.join(cameras) or 'any camera'} under {self.root / 'videos'}"
         )
 
-    def episodes(self, camera: str) -> list[_Entry]:
+    def episodes(self, camera: str) -> list[Entry]:
+        """What `meta/` lists, in order.
+
+        Raises:
+            DatasetError: if it lists nothing, or cannot be read.
+        """
         try:
             entries = self._packed_episodes(camera) if self.is_packed else self._single_episodes(camera)
         except (pa.ArrowException, OSError, LookupError, TypeError, ValueError, AttributeError) as error:
@@ -162,14 +199,14 @@ class _Dataset:
         rows = _read_json_lines(self.root / "meta" / "episodes_stats.jsonl")
         return [row.get("stats", {}).get(feature, {}) for row in rows]
 
-    def rows_of(self, entry: _Entry) -> pa.Table:
+    def rows_of(self, entry: Entry) -> pa.Table:
         """The rows of one episode, in order."""
         if self._table is None or self._table[0] != entry.data:
             path = self.path(entry.data)
             if not path.is_file():
                 raise FileNotFoundError(f"{path}: missing")
             try:
-                self._table = (entry.data, pq.read_table(path))
+                self._table = (entry.data, self._read_table(path, None))
             except (pa.ArrowException, OSError) as error:
                 raise DatasetError(f"{path}: not readable as parquet ({error})") from error
         table = self._table[1]
@@ -185,7 +222,7 @@ class _Dataset:
             raise DatasetError(f"{self.root}: its meta/ points outside of it, to {relative}")
         return self.root / relative
 
-    def _single_episodes(self, camera: str) -> list[_Entry]:
+    def _single_episodes(self, camera: str) -> list[Entry]:
         entries = []
         for row in _read_json_lines(self.root / "meta" / "episodes.jsonl"):
             index = int(row["episode_index"])
@@ -193,7 +230,7 @@ class _Dataset:
             # Converters in the wild call the chunk either way.
             keys = {"episode_chunk": chunk, "chunk_index": chunk, "episode_index": index, "video_key": camera}
             entries.append(
-                _Entry(
+                Entry(
                     index=index,
                     task=_first_task(row.get("tasks")),
                     data=self._info["data_path"].format(**keys),
@@ -203,17 +240,16 @@ class _Dataset:
             )
         return entries
 
-    def _packed_episodes(self, camera: str) -> list[_Entry]:
+    def _packed_episodes(self, camera: str) -> list[Entry]:
         video = f"videos/{camera}"
         columns = ["episode_index", "tasks", "data/chunk_index", "data/file_index"]
         columns += [f"{video}/{name}" for name in ("chunk_index", "file_index", "from_timestamp")]
         paths = sorted((self.root / "meta" / "episodes").glob("*/*.parquet"))
         rows = []
         for path in paths:
-            extra = [name for name in pq.read_schema(path).names if name == SOURCE or name.startswith(FACTS)]
-            rows += pq.read_table(path, columns=columns + extra).to_pylist()
+            rows += self._read_table(path, [*columns, SOURCE, f"{FACTS}*"]).to_pylist()
         return [
-            _Entry(
+            Entry(
                 index=row["episode_index"],
                 task=_first_task(row["tasks"]),
                 data=self._info["data_path"].format(chunk_index=row["data/chunk_index"], file_index=row["data/file_index"]),
@@ -228,7 +264,26 @@ class _Dataset:
         ]
 
 
-def _open(root: Path) -> _Dataset:
+def read_parquet(path: Path, columns: Sequence[str] | None) -> pa.Table:
+    """Read those of the named columns that there are, or all; a name that ends in * stands for all that begin so."""
+    if columns is None:
+        return pq.read_table(path)
+    return pq.read_table(path, columns=chosen_columns(pq.read_schema(path).names, columns))
+
+
+def chosen_columns(names: Sequence[str], wanted: Sequence[str]) -> list[str]:
+    """Those of `names` that are `wanted`, where `facts/*` wants all that begin with `facts/`."""
+    prefixes = tuple(name.removesuffix("*") for name in wanted if name.endswith("*"))
+    return [name for name in names if name in wanted or (prefixes and name.startswith(prefixes))]
+
+
+def open_dataset(root: Path, read_table: TableReader = read_parquet) -> Dataset:
+    """Read `meta/info.json`.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        DatasetError: if it cannot be read, or is of an unknown version.
+    """
     path = root / "meta" / "info.json"
     if not path.is_file():
         raise FileNotFoundError(f"{root}: no LeRobotDataset here (meta/info.json is missing)")
@@ -238,10 +293,10 @@ def _open(root: Path) -> _Dataset:
         raise DatasetError(f"{path}: lacks {', '.join(sorted(missing))}")
     if not str(info["codebase_version"]).startswith(("v2.", "v3.")):
         raise DatasetError(f"{path}: version {info['codebase_version']}; versions 2.x and 3.x are read, convert older ones with lerobot")
-    return _Dataset(root, info)
+    return Dataset(root, info, read_table)
 
 
-def _read_episode(dataset: _Dataset, entry: _Entry, size: Size | None, fit: Fit, source: str) -> Clip:
+def _read_episode(dataset: Dataset, entry: Entry, size: Size | None, fit: Fit, source: str) -> Clip:
     table = dataset.rows_of(entry)
     if table.num_rows == 0:
         raise DatasetError(f"{entry.data}: no rows of episode {entry.index}")
@@ -250,7 +305,7 @@ def _read_episode(dataset: _Dataset, entry: _Entry, size: Size | None, fit: Fit,
     length = len(clip)
     if length < table.num_rows:
         logger.warning("%s: %d of %d frames; the episode is cut to them", video, length, table.num_rows)
-    labels = {name: _matrix(table, name)[:length] for name in (ACTION, STATE, REWARD) if name in table.column_names}
+    labels = {name: matrix_of(table, name)[:length] for name in (ACTION, STATE, REWARD) if name in table.column_names}
     rewards = labels.get(REWARD)
     return Clip(
         frames=clip.frames,
@@ -266,20 +321,20 @@ def _read_episode(dataset: _Dataset, entry: _Entry, size: Size | None, fit: Fit,
     )
 
 
-def _further_labels(dataset: _Dataset, table: pa.Table) -> dict[str, Tensor]:
+def _further_labels(dataset: Dataset, table: pa.Table) -> dict[str, Tensor]:
     """Columns of numbers that no other part of a clip is made of, each (T,) or (T, D), of the kind that they are stored as."""
     labels = {}
     for name in table.column_names:
         kind = str(dataset.features.get(name, {}).get("dtype", ""))
         if name in (ACTION, STATE, REWARD, *OWN_COLUMNS) or not kind.startswith(("float", "int", "bool")):
             continue
-        values = _matrix(table, name)
+        values = matrix_of(table, name)
         values = values[:, 0] if values.shape[1] == 1 else values
         labels[name] = values.bool() if kind == "bool" else values.long() if kind.startswith("int") else values
     return labels
 
 
-def _matrix(table: pa.Table, name: str) -> Tensor:
+def matrix_of(table: pa.Table, name: str) -> Tensor:
     """A column of numbers, or of lists of one length, as (rows, dim) float32."""
     column = table[name].combine_chunks()
     if pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type) or pa.types.is_large_list(column.type):
@@ -303,19 +358,27 @@ def _first_task(tasks: object) -> str | None:
     return str(tasks[0]) if isinstance(tasks, list) and tasks else None
 
 
-def _flat_names(names: object) -> tuple[str, ...]:
+def flat_names(names: object) -> tuple[str, ...]:
     """Component names; data sets in the wild write a list, a list in a list, or a list under a key."""
     if isinstance(names, Mapping):
         names = list(names.values())
     if not isinstance(names, list):
         return () if names is None else (str(names),)
-    return tuple(flat for name in names for flat in _flat_names(name))
+    return tuple(flat for name in names for flat in flat_names(name))
+
+
+def _read_text(path: Path) -> str:
+    with path.open(encoding="utf-8") as file:
+        text = file.read(_MAX_META_BYTES)
+    if len(text) == _MAX_META_BYTES:
+        raise ValueError(f"more than {_MAX_META_BYTES} characters")
+    return text
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        content = json.loads(_read_text(path))
+    except (OSError, ValueError, RecursionError) as error:
         raise DatasetError(f"{path}: not readable as JSON ({error})") from error
     if not isinstance(content, dict):
         raise DatasetError(f"{path}: holds a {type(content).__name__}, not an object")
@@ -326,7 +389,7 @@ def _read_json_lines(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     try:
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except ValueError as error:
+        rows = [json.loads(line) for line in _read_text(path).splitlines() if line.strip()]
+    except (OSError, ValueError, RecursionError) as error:
         raise DatasetError(f"{path}: not readable as JSON lines ({error})") from error
     return [row for row in rows if isinstance(row, dict)]

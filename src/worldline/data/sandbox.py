@@ -172,7 +172,7 @@ class Sandbox:
             return Clip(frames=frames, rate_hz=stream.rate_hz, source=source), indices
 
     def read_table(self, file: str | Path | bytes, columns: Sequence[str] | None = None) -> pa.Table:
-        """Read a parquet file; `columns` of it, or all.
+        """Read a parquet file: those of `columns` that it has, where a name that ends in * stands for all that begin so; or all.
 
         Raises:
             VideoError: if it cannot be read, or is larger than the limits allow.

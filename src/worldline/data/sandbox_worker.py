@@ -224,7 +224,10 @@ def _send_table(job: ChildJob, content: BinaryIO) -> None:
     rows, columns = file.metadata.num_rows, file.metadata.num_columns
     if rows > limits["max_rows"] or columns > limits["max_columns"]:
         raise ValueError(f"a table of {rows} rows and {columns} columns; at most {limits['max_rows']} and {limits['max_columns']} are read")
-    table = file.read(columns=job.request["columns"], use_threads=False)
+    wanted = job.request["columns"]
+    prefixes = tuple(name.removesuffix("*") for name in wanted or () if name.endswith("*"))
+    names = None if wanted is None else [name for name in file.schema_arrow.names if name in wanted or name.startswith(prefixes)]
+    table = file.read(columns=names, use_threads=False)
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
