@@ -205,7 +205,9 @@ def timed_frames(
     for count, frame in enumerate(container.decode(stream)):
         if count >= limits.max_decoded_frames:
             raise Damage(f"no end after {count} frames")
-        seconds = float((frame.pts - origin) * time_base) if frame.pts is not None else max(previous, -period) + period
+        seconds = (
+            (frame.pts - origin) * time_base.numerator / time_base.denominator if frame.pts is not None else max(previous, -period) + period
+        )
         if seconds <= previous:
             continue  # A frame that goes back in time is the concealed remains of a lost one.
         if previous >= 0 and seconds > previous + limits.max_gap_seconds:
