@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from worldline.envs.simulator import Attribute, Simulator, Value
+from worldline.envs.simulator import Act, Attribute, Simulator, Value
 
 OVERSAMPLING = 2
 BUFFER_PIXELS = 512
@@ -106,6 +106,8 @@ class MujocoStage(Simulator):
 
     def __init__(self) -> None:
         self._mujoco = load_mujoco()
+        kinds = self._mujoco.mjtWarning
+        self._divergences = (kinds.mjWARN_BADQPOS, kinds.mjWARN_BADQVEL, kinds.mjWARN_BADQACC)
         self._camera = self._mujoco.MjvCamera()
         self._option = self._mujoco.MjvOption()
         self._option.flags[self._mujoco.mjtVisFlag.mjVIS_FLEXSKIN] = True
@@ -166,7 +168,11 @@ class MujocoStage(Simulator):
         self._camera.elevation = float(attributes["camera_elevation_degrees"])
 
     def _advance(self) -> None:
-        """One frame of physics under the present controls. Contacts are noted on the way: a knock is shorter than a frame."""
+        """One frame of physics under the present controls. Contacts are noted on the way: a knock is shorter than a frame.
+
+        Raises:
+            FloatingPointError: if the simulation diverges.
+        """
         num_steps = round(1 / (self.rate_hz * self.timestep_seconds))
         contacts = []
         for start in range(0, num_steps, STEPS_BETWEEN_LOOKS):
@@ -175,6 +181,37 @@ class MujocoStage(Simulator):
             # A contact with a flexible body has no geom on that side, but its flex: counted from -2 downwards, since -1 is none.
             contacts.append(np.where(found.geom >= 0, found.geom, -2 - found.flex))
         self._contacts = np.concatenate(contacts)
+        # MuJoCo starts over, without a word to the caller, when a number is out of hand.
+        if any(self.data.warning[int(kind)].number for kind in self._divergences):
+            raise FloatingPointError(f"the simulation of {self.name} diverged at {self.data.time:.2f} s with attributes {self._attributes}")
+
+    def _act(self, action: np.ndarray | None) -> None:
+        """One frame under an action, whose components are the actuators' controls in order."""
+        assert action is not None
+        assert self.action_spec is not None
+        self.data.ctrl[:] = np.clip(action, self.action_spec.low, self.action_spec.high)
+        self._advance()
+
+    def _wander(self, generator: np.random.Generator) -> Act:
+        """Smooth random actions that know nothing of the scene."""
+        assert self.action_spec is not None
+        low, high = np.array(self.action_spec.low), np.array(self.action_spec.high)
+        action = np.zeros(len(low))
+
+        def act() -> np.ndarray:
+            action[:] = 0.85 * action + 0.15 * 3 * generator.uniform(low, high)
+            return np.clip(action, low, high)
+
+        return act
+
+    def _check_policy(self, name: str) -> None:
+        if name not in self.policy_names:
+            raise ValueError(f"{self.name} has no policy {name!r}; choose one of {', '.join(self.policy_names)}")
+
+    def _towards(self, target: np.ndarray, position: np.ndarray, speed: float) -> np.ndarray:
+        """The velocity (3,) that brings a point to a target within some frames, no faster than `speed` along any axis."""
+        wanted = (target - position) * self.rate_hz * 0.3
+        return wanted * min(1.0, speed / max(1e-9, float(np.abs(wanted).max())))
 
     def render(self, size: int) -> np.ndarray:
         """The present picture, (size, size, 3) uint8, RGB."""

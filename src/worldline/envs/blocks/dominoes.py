@@ -59,12 +59,11 @@ class Dominoes(BlockStage):
 
     def policy(self, name: str, generator: np.random.Generator) -> Act:
         """`tip` (pushes the first domino over after a short while), `watch` or `random`."""
+        self._check_policy(name)
         if name == "watch":
             return self._rest()
         if name == "random":
             return self._wander(generator)
-        if name != "tip":
-            raise ValueError(f"{self.name} has no policy {name!r}; choose one of {', '.join(self.policy_names)}")
         first = self._block_position(0)
         speed = float(generator.uniform(0.3, 1.0)) * STICK_SPEED
         height = float(generator.uniform(0.06, 0.085))

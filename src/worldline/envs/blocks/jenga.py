@@ -84,12 +84,11 @@ class Jenga(BlockStage):
 
     def policy(self, name: str, generator: np.random.Generator) -> Act:
         """`push_out` (pushes one plank after another out of its layer, some carelessly), `watch` or `random`."""
+        self._check_policy(name)
         if name == "watch":
             return self._rest()
         if name == "random":
             return self._wander(generator)
-        if name != "push_out":
-            raise ValueError(f"{self.name} has no policy {name!r}; choose one of {', '.join(self.policy_names)}")
         # Planks of even layers, not of the bottom: their ends look at the stick.
         ends = [block for block in self.blocks if block.yaw_radians == 0 and block.position[2] > 2 * HALF_SIZE[2]]
         careless = bool(generator.uniform() < 0.55)

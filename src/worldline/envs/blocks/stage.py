@@ -89,10 +89,7 @@ class BlockStage(MujocoStage):
 
     def step(self, action: np.ndarray | None) -> None:
         """Go on by one frame."""
-        assert action is not None
-        assert self.action_spec is not None
-        self.data.ctrl[:] = np.clip(action, self.action_spec.low, self.action_spec.high)
-        self._advance()
+        self._act(action)
         fallen = self._fallen_now()
         self._events.update({f"fallen_{index}": bool(value) for index, value in enumerate(fallen)})
         self._events["stick_contact"] = self._touching([self._geom("stick")], self._block_geoms)
@@ -143,18 +140,7 @@ class BlockStage(MujocoStage):
 
     def _velocity_towards(self, target: np.ndarray, speed: float = STICK_SPEED) -> np.ndarray:
         """The action that brings the stick to a point within its speed."""
-        wanted = (target - self._tip()) * self.rate_hz * 0.5
-        return wanted * min(1.0, speed / max(1e-9, float(np.abs(wanted).max())))
-
-    def _wander(self, generator: np.random.Generator) -> Act:
-        """Smooth random motion that knows nothing of the blocks."""
-        velocity = np.zeros(3)
-
-        def act() -> np.ndarray:
-            velocity[:] = 0.85 * velocity + 0.15 * generator.uniform(-3 * STICK_SPEED, 3 * STICK_SPEED, 3)
-            return np.clip(velocity, -STICK_SPEED, STICK_SPEED)
-
-        return act
+        return self._towards(target, self._tip(), speed)
 
     def _rest(self) -> Act:
         return lambda: np.zeros(3)

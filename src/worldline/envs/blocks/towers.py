@@ -70,12 +70,11 @@ class Towers(BlockStage):
 
     def policy(self, name: str, generator: np.random.Generator) -> Act:
         """`poke` (pushes at some height, as far as chance wants), `watch` (leaves the stick where it is) or `random`."""
+        self._check_policy(name)
         if name == "watch":
             return self._rest()
         if name == "random":
             return self._wander(generator)
-        if name != "poke":
-            raise ValueError(f"{self.name} has no policy {name!r}; choose one of {', '.join(self.policy_names)}")
         target = self._block_position(int(generator.integers(len(self.blocks))))
         depth, speed = float(generator.uniform(-0.07, 0.15)), float(generator.uniform(0.4, 1.0)) * STICK_SPEED
         plan = [np.array([-0.2, target[1], max(0.02, target[2])]), np.array([target[0] + depth, target[1], max(0.02, target[2])])]
