@@ -122,6 +122,7 @@ class Batch:
         action_mask: (B, T) bool, True where the action is known.
         rewards: (B, T) float, of arriving at each frame, zero where unknown.
         reward_mask: (B, T) bool.
+        dataset: which data set of a mixture all rows come from, and so which meaning the actions have; None where there is one.
     """
 
     frames: Tensor | None = None
@@ -130,6 +131,7 @@ class Batch:
     action_mask: Tensor | None = None
     rewards: Tensor | None = None
     reward_mask: Tensor | None = None
+    dataset: str | None = None
 
     def __post_init__(self) -> None:
         if (self.frames is None) == (self.latents is None):

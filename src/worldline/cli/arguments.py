@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 
 from tyro.conf import FlagCreatePairsOff, Positional, subcommand
 
+from worldline.cli.ingest_arguments import Ingest
+
 # The names of `worldline.data.Fit` and `worldline.dynamics.Size`, repeated because importing them takes seconds; a test compares.
 Fit = Literal["stretch", "crop", "pad"]
 Size = Literal["nano", "tiny", "small", "base", "large"]
@@ -173,20 +175,29 @@ class Plan:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Bench:
-    """Measure how fast a world steps or trains on this machine. Close everything else first.
+    """Measure how fast a world steps or trains on this machine, or how fast a data set is read. Close everything else first.
 
     Example: OMP_NUM_THREADS=1 worldline bench step --size tiny
+
+    Example: worldline bench data my_dataset
 
     Writes: nothing; prints the figures.
 
     Attributes:
-        what: step: frames per second of imagination; train: whole training steps, as a share of the matrix peak.
+        what: step: frames per second of imagination; train: whole training steps, as a share of the matrix peak; data: random clips of a
+            data set, decoded, loaded, and as cached latents.
+        dataset: of bench data: a LeRobotDataset, or a folder of videos.
         size: of the network.
+        frames: per clip, of bench data.
+        image_size: side of the square frames of bench data, pixels; the files' own if not given.
         json: print the figures as one JSON object.
     """
 
-    what: Positional[Literal["step", "train"]]
+    what: Positional[Literal["step", "train", "data"]]
+    dataset: Positional[Path | None] = None
     size: Size = "tiny"
+    frames: int = 16
+    image_size: int | None = None
     json: Json = False
 
 
@@ -255,6 +266,7 @@ AnyCommand = (
     | Annotated[Predict, subcommand("predict", description="Show a world the start of a video; see how it thinks that it goes on.")]
     | Annotated[Plan, subcommand("plan", description="Plan in a world of Push-T and act in the real simulator.")]
     | Annotated[Collect, subcommand("collect", description="Film simulated domains into data sets.")]
+    | Annotated[Ingest, subcommand("ingest", description="Make clean, trainable data sets out of any pile of video.")]
     | Annotated[Bench, subcommand("bench", description="Measure how fast a world steps or trains on this machine.")]
     | Annotated[Doctor, subcommand("doctor", description="Look at this machine: is everything here that worldline needs?")]
 )

@@ -1,16 +1,28 @@
 """`worldline bench`: see `cli.arguments.Bench`.
 
-May import: eval.bench, the other files of cli. Refuses to know: what is timed, and how.
+May import: eval.bench, eval.bench_data, the other files of cli. Refuses to know: what is timed, and how.
 """
+
+from typing import Any
 
 from worldline.cli.arguments import Bench
 from worldline.cli.report import Report, table
 from worldline.eval.bench import bench_step, bench_train
+from worldline.eval.bench_data import bench_data
 
 
 def run(arguments: Bench) -> Report:
     """Measure, and list the figures."""
-    measure = bench_step if arguments.what == "step" else bench_train
-    figures = measure(size=arguments.size)
+    figures = _measure(arguments)
     rows = [[name, f"{value:.4g}" if isinstance(value, float) else str(value)] for name, value in figures.items()]
     return Report(figures=figures, text=table([f"bench {arguments.what}", ""], rows))
+
+
+def _measure(arguments: Bench) -> dict[str, Any]:
+    if arguments.what == "data":
+        if arguments.dataset is None:
+            raise ValueError("bench data needs a data set: a LeRobotDataset, or a folder of videos, after the word data")
+        return bench_data(arguments.dataset, num_frames=arguments.frames, size=arguments.image_size)
+    if arguments.dataset is not None:
+        raise ValueError(f"bench {arguments.what} takes no data set, got {arguments.dataset}")
+    return bench_step(size=arguments.size) if arguments.what == "step" else bench_train(size=arguments.size)

@@ -4,7 +4,9 @@
     folder, lerobot    a folder of videos, a LeRobotDataset: iterators of `Clip`
     lerobot_writer     clips -> LeRobotDataset v3.0
     episodes, latents  memory-mapped stores of pixels and of a tokenizer's latents
-    loader             a store -> batches, exactly resumable
+    loader, mixture    a store -> batches, exactly resumable; several streams as one
+    video_index, video_loader    the same straight from video files
+    inspection         what is in a data set, and whether its actions can be trusted
 
 This room is the only one that touches uint8. May import: interfaces, and av, numpy, pyarrow, rich. Refuses to know: models,
 devices, training.
@@ -18,28 +20,42 @@ from worldline.data.latents import LatentStore, cache_latents
 from worldline.data.lerobot import DatasetError, action_spec_of, read_lerobot
 from worldline.data.lerobot_writer import write_lerobot
 from worldline.data.loader import Loader, concatenate_actions, concatenate_spec
-from worldline.data.pixels import Fit, Size, resize_frames, to_float, to_uint8
+from worldline.data.mixture import Mixture, load_videos
+from worldline.data.pixels import Fit, Size, height_and_width, resize_frames, to_float, to_uint8
 from worldline.data.report import ReadReport
 from worldline.data.store import ArrayStore
+from worldline.data.stream import BatchStream
+from worldline.data.video_index import IndexedEpisode, VideoIndex, index_videos
+from worldline.data.video_loader import VideoLoader
+from worldline.data.windows import Balance
 
 __all__ = [
     "ArrayStore",
+    "Balance",
+    "BatchStream",
     "DatasetError",
     "EpisodeStore",
     "Fit",
+    "IndexedEpisode",
     "LabelError",
     "LatentStore",
     "Loader",
+    "Mixture",
     "ReadReport",
     "Size",
     "VideoError",
+    "VideoIndex",
     "VideoInfo",
+    "VideoLoader",
     "VideoWriter",
     "action_spec_of",
     "cache_latents",
     "concatenate_actions",
     "concatenate_spec",
     "find_videos",
+    "height_and_width",
+    "index_videos",
+    "load_videos",
     "probe",
     "read_folder",
     "read_lerobot",

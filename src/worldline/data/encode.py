@@ -49,7 +49,8 @@ class VideoWriter:
     @property
     def num_bytes(self) -> int:
         """Size of the file so far."""
-        return self._partial.stat().st_size
+        # The encoder keeps the first frames to itself; there is no file before it lets one go.
+        return self._partial.stat().st_size if self._partial.exists() else 0
 
     def write(self, frames: Tensor) -> None:
         """Append frames (T, 3, H, W), uint8, or float in [0, 1]; the first of them starts a new group of pictures.

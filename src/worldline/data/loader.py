@@ -1,14 +1,8 @@
-"""Batches of random windows, drawn so that a run can be stopped anywhere and continue as if nothing had happened.
+"""Batches of random windows of a store; see `data.stream` for how a run can be stopped anywhere and go on.
 
-Batch `i` is a pure function of (store, settings, seed, i). Prefetching threads only change when it is computed, never what it
-is, and the position that is saved counts the batches that were handed out, not those that lie ready.
-
-May import: interfaces, data.store, data.pixels, numpy, torch. Refuses to know: models, devices, optimisers.
+May import: interfaces, data.store, data.stream, data.windows, data.pixels, numpy, torch. Refuses to know: models, devices, optimisers.
 """
 
-from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -17,9 +11,9 @@ from torch import Tensor
 
 from worldline.data.pixels import to_float
 from worldline.data.store import ArrayStore
+from worldline.data.stream import BatchStream
+from worldline.data.windows import Balance, WindowTable
 from worldline.interfaces import ActionSpec, Batch
-
-PREFETCH_PER_WORKER = 2
 
 
 def concatenate_actions(actions: Tensor, frame_skip: int) -> Tensor:
@@ -40,7 +34,7 @@ def concatenate_spec(spec: ActionSpec, frame_skip: int) -> ActionSpec:
     return ActionSpec(low=spec.low * frame_skip, high=spec.high * frame_skip, names=names)
 
 
-class Loader:
+class Loader(BatchStream):
     """An endless stream of batches of windows, uniform over all windows that fit into an episode; a `BatchSource`.
 
     With `frame_skip` k a window keeps every k-th frame, its actions are the k recorded ones side by side
@@ -54,33 +48,42 @@ class Loader:
         frame_skip: recorded frames per kept frame, k.
         seed: two loaders with the same seed hand out the same batches.
         num_workers: threads that prepare batches ahead; 0 prepares each when it is asked for.
+        balance: what is equally likely; a task is an episode's text.
 
     Raises:
         ValueError: if a number makes no sense, or no episode is long enough for one window.
     """
 
     def __init__(
-        self, store: ArrayStore, *, batch_size: int, num_frames: int, frame_skip: int = 1, seed: int = 0, num_workers: int = 0
+        self,
+        store: ArrayStore,
+        *,
+        batch_size: int,
+        num_frames: int,
+        frame_skip: int = 1,
+        seed: int = 0,
+        num_workers: int = 0,
+        balance: Balance = "windows",
     ) -> None:
         if min(batch_size, num_frames, frame_skip) < 1 or min(seed, num_workers) < 0:
             raise ValueError(
                 f"batch_size {batch_size}, num_frames {num_frames} and frame_skip {frame_skip} must be at least 1, "
                 f"seed {seed} and num_workers {num_workers} at least 0"
             )
+        super().__init__(seed=seed, num_workers=num_workers)
         self.store = store
         self.batch_size = batch_size
         self.num_frames = num_frames
         self.frame_skip = frame_skip
-        self.seed = seed
-        self.num_workers = num_workers
-        self._next = 0
         self._starts = np.array([episode.start for episode in store.episodes], dtype=np.int64)
-        lengths = np.array([episode.num_frames for episode in store.episodes], dtype=np.int64)
+        self.balance = balance
+        lengths = [episode.num_frames for episode in store.episodes]
+        groups = {"windows": None, "tasks": [e.text for e in store.episodes], "sources": [e.source for e in store.episodes]}[balance]
         # The last kept frame's k actions belong to the window too.
-        self._window_ends = np.cumsum(np.maximum(lengths - num_frames * frame_skip + 1, 0))
+        self._windows = WindowTable(lengths, num_frames * frame_skip, groups)
         self._labelled = {name: torch.tensor([name in episode.labels for episode in store.episodes]) for name in ("actions", "rewards")}
         if self.num_windows == 0:
-            longest = int(lengths.max(initial=0))
+            longest = max(lengths, default=0)
             raise ValueError(
                 f"no episode is long enough: a window takes {num_frames} frames x frame_skip {frame_skip} = {num_frames * frame_skip} "
                 f"recorded frames, the longest of {len(store)} episodes has {longest}; use fewer frames or a smaller frame_skip"
@@ -89,7 +92,7 @@ class Loader:
     @property
     def num_windows(self) -> int:
         """How many different windows there are."""
-        return int(self._window_ends[-1]) if len(self._window_ends) else 0
+        return self._windows.num_windows
 
     @property
     def action_spec(self) -> ActionSpec | None:
@@ -99,10 +102,7 @@ class Loader:
 
     def batch(self, index: int) -> Batch:
         """Batch number `index` of the stream: a pure function, safe to call from any thread."""
-        windows = np.random.default_rng((self.seed, index)).integers(self.num_windows, size=self.batch_size)
-        episodes = np.searchsorted(self._window_ends, windows, side="right")
-        # Counting back from the end of an episode's windows spares a second table.
-        offsets = self._window_ends[episodes] - 1 - windows
+        episodes, offsets = self._windows.draw(np.random.default_rng((self.seed, index)), self.batch_size)
         starts = self._starts[episodes] + offsets
         rows = torch.from_numpy(starts[:, None] + np.arange(self.num_frames * self.frame_skip))
         video = self._gather("video", rows[:, :: self.frame_skip])
@@ -114,53 +114,20 @@ class Loader:
             latents=None if is_pixels else video.float(),
             actions=None if actions is None else concatenate_actions(actions, self.frame_skip),
             action_mask=action_mask,
-            rewards=None if rewards is None else _earned(rewards.flatten(1), self.frame_skip),
+            rewards=None if rewards is None else earned(rewards.flatten(1), self.frame_skip),
             reward_mask=reward_mask,
         )
 
-    def __iter__(self) -> Iterator[Batch]:
-        """Batches from the current position on. Iterators of one loader share its position."""
-        if self.num_workers == 0:
-            while True:
-                self._next += 1
-                yield self.batch(self._next - 1)
-        pool = ThreadPoolExecutor(self.num_workers, thread_name_prefix="loader")
-        ready: deque[tuple[int, Future[Batch]]] = deque()
-        try:
-            while True:
-                if ready and ready[0][0] != self._next:  # The position was changed: what lies ready is of another time.
-                    ready.clear()
-                first = ready[0][0] if ready else self._next
-                for index in range(first + len(ready), first + self.num_workers * PREFETCH_PER_WORKER):
-                    ready.append((index, pool.submit(self.batch, index)))
-                batch = ready.popleft()[1].result()
-                self._next += 1
-                yield batch
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-    def state_dict(self) -> dict[str, Any]:
-        """The position and what it is a position in, JSON-serialisable."""
-        return {"next_batch": self._next, **self._stream()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go to a position that `state_dict` returned; also while iterating.
-
-        Raises:
-            ValueError: if the position is one in another stream: other data, seed or window settings.
-        """
-        different = [f"{name} was {state.get(name)!r}, is {value!r}" for name, value in self._stream().items() if state.get(name) != value]
-        if different:
-            raise ValueError(f"this position is in another stream of batches: {'; '.join(different)}")
-        self._next = int(state["next_batch"])
-
-    def _stream(self) -> dict[str, Any]:
+    def stream(self) -> dict[str, Any]:
+        """See `BatchStream.stream`."""
         return {
             "seed": self.seed,
             "batch_size": self.batch_size,
             "num_frames": self.num_frames,
             "frame_skip": self.frame_skip,
             "store": self.store.fingerprint,
+            # Runs from before there was a choice go on.
+            **({} if self.balance == "windows" else {"balance": self.balance}),
         }
 
     def _labels(self, name: str, rows: Tensor, episodes: np.ndarray) -> tuple[Tensor | None, Tensor | None]:
@@ -175,7 +142,7 @@ class Loader:
         return array.index_select(0, rows.reshape(-1)).reshape(*rows.shape, *array.shape[1:])
 
 
-def _earned(rewards: Tensor, frame_skip: int) -> Tensor:
+def earned(rewards: Tensor, frame_skip: int) -> Tensor:
     """(B, T * k) rewards of every recorded frame -> (B, T) of the kept ones, each with those that were passed on the way to it."""
     later = rewards[:, 1 : rewards.shape[1] - frame_skip + 1]
     return torch.cat([rewards[:, :1], later.unflatten(1, (-1, frame_skip)).sum(-1)], dim=1) if later.shape[1] else rewards[:, :1]

@@ -141,27 +141,37 @@ class ArrayStore:
         Raises:
             ValueError: if a named source does not exist, or one side would be empty.
         """
-        sources = list(self.sources)
-        if isinstance(held_out, str):
-            held_out = (held_out,)
-        if isinstance(held_out, Collection):
-            unknown = sorted(set(held_out) - set(sources))
-            if unknown:
-                raise ValueError(f"no source {', '.join(unknown)}; the sources are {', '.join(sources[:20])}{', …' * (len(sources) > 20)}")
-            chosen = set(held_out)
-        elif 0 < held_out < 1:
-            random.Random(seed).shuffle(sources)
-            chosen = set(sources[: min(len(sources) - 1, max(1, round(held_out * len(sources))))])
-        else:
-            raise ValueError(f"held_out is {held_out}; give a fraction between 0 and 1, or the names of sources")
-        if not chosen or len(chosen) == len(sources):
-            raise ValueError(f"holding out {len(chosen)} of {len(sources)} sources leaves one side empty; a split needs two or more")
+        chosen = held_out_sources(self.sources, held_out, seed=seed)
         train = [episode for episode in self.episodes if episode.source not in chosen]
         unseen = [episode for episode in self.episodes if episode.source in chosen]
         return self._view(train), self._view(unseen)
 
     def _view(self, episodes: Sequence[Episode]) -> Self:
         return type(self)(self.folder, episodes, self.arrays, self.action_spec, self._content_hash)
+
+
+def held_out_sources(sources: Sequence[str], held_out: float | Collection[str], *, seed: int = 0) -> set[str]:
+    """Which of `sources` (sorted, each once) to hold out; see `ArrayStore.split_by_source`.
+
+    Raises:
+        ValueError: if a named source does not exist, or one side would be empty.
+    """
+    sources = list(sources)
+    if isinstance(held_out, str):
+        held_out = (held_out,)
+    if isinstance(held_out, Collection):
+        unknown = sorted(set(held_out) - set(sources))
+        if unknown:
+            raise ValueError(f"no source {', '.join(unknown)}; the sources are {', '.join(sources[:20])}{', …' * (len(sources) > 20)}")
+        chosen = set(held_out)
+    elif 0 < held_out < 1:
+        random.Random(seed).shuffle(sources)
+        chosen = set(sources[: min(len(sources) - 1, max(1, round(held_out * len(sources))))])
+    else:
+        raise ValueError(f"held_out is {held_out}; give a fraction between 0 and 1, or the names of sources")
+    if not chosen or len(chosen) == len(sources):
+        raise ValueError(f"holding out {len(chosen)} of {len(sources)} sources leaves one side empty; a split needs two or more")
+    return chosen
 
 
 class ArrayWriter:

@@ -361,4 +361,4 @@ def _to(batch: Batch, device: torch.device) -> Batch:
     if device.type == "cpu":
         return batch
     moved = {item.name: getattr(batch, item.name) for item in dataclasses.fields(batch)}
-    return Batch(**{name: value if value is None else value.to(device, non_blocking=True) for name, value in moved.items()})
+    return Batch(**{name: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value for name, value in moved.items()})
