@@ -104,7 +104,12 @@ def ingest(
         executed = time.perf_counter()
         inputs = plan.inputs(config)
         state = _read_state(out / _STATE)
-        counts = {"num_found": plan.num_found, "num_new": plan.num_new, "num_rejected": len(plan.rejections)}
+        counts = {
+            "num_found": plan.num_found,
+            "num_repeated": plan.num_repeated,
+            "num_new": plan.num_new,
+            "num_rejected": len(plan.rejections),
+        }
         if state.get("inputs") == inputs and not plan.num_new and (out / LINK).exists():
             seconds = {"seconds": {**state["figures"]["seconds"], "execute": round(executed - started, 3), "publish": 0.0}}
             return IngestResult(figures={**state["figures"], **counts, **seconds}, entries=None, rejections=plan.rejections)
@@ -141,7 +146,7 @@ class _Plan:
     def __init__(self, work: WorkFolder, retry: bool) -> None:
         self.work = work
         self.rejections: dict[str, str] = {}
-        self.num_found = self.num_new = self.num_done = 0
+        self.num_found = self.num_new = self.num_repeated = self.num_done = 0
         self._retry = retry
 
     def missing(self, items: Iterable[SourceItem | Rejection]) -> Iterator[SourceItem]:
@@ -152,9 +157,12 @@ class _Plan:
                 continue
             self.num_found += 1
             self.work.put_labels(item)
-            if item.key in seen or self.work.has_result(item.key, or_failure=not self._retry):
+            if item.key in seen:
+                self.num_repeated += 1
                 continue
             seen.add(item.key)
+            if self.work.has_result(item.key, or_failure=not self._retry):
+                continue
             self.work.forget(item.key)
             self.num_new += 1
             yield item
