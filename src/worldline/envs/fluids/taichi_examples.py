@@ -57,9 +57,7 @@ def load_example(name: str, constants: Mapping[str, float | int], *, main_loop: 
         text = ast.get_source_segment(source, statement) or ""
         if text.startswith(main_loop):
             break
-        if text.startswith("ti.init("):
-            continue
-        body.append(statement)
+        body.append(_WithoutInitialisation().visit(statement))
         names = _assigned_names(statement) & set(constants)
         missing -= names
         for constant in sorted(names):
@@ -76,10 +74,19 @@ def load_example(name: str, constants: Mapping[str, float | int], *, main_loop: 
     # Compiled under the script's own name, because taichi reads the source of a kernel from its file.
     sys_argv, sys.argv = sys.argv, sys.argv[:1]
     try:
-        exec(compile(tree, spec.origin, "exec"), module.__dict__)
+        with redirect_stdout(io.StringIO()):
+            exec(compile(tree, spec.origin, "exec"), module.__dict__)
     finally:
         sys.argv = sys_argv
     return module
+
+
+class _WithoutInitialisation(ast.NodeTransformer):
+    """Takes `ti.init(...)` out, which would destroy the fields of every example loaded before."""
+
+    def visit_Expr(self, node: ast.Expr) -> ast.stmt:
+        """A statement that is nothing but a call."""
+        return ast.Pass() if ast.unparse(node).startswith("ti.init(") else node
 
 
 def _assigned_names(statement: ast.stmt) -> set[str]:
