@@ -2,12 +2,12 @@
 
 Two clips are the same if their pictures correlate, and what changes from picture to picture correlates too. The second condition is
 what tells a copy from another take of the same scene, which a robot's fixed camera films all day. Pictures are compared as they are
-and with either one's border cut off, so that a crop is recognised.
+and with strips at the edges of either one cut off, so that a crop is recognised.
 
 May import: numpy, faiss, cv2, data.curate.fingerprint. Refuses to know: files, which clip of a group is kept.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,7 @@ _SPATIAL_BYTES = HASH_BYTES // 4
 """The hash's first quarter: what does not change within the clip, which survives noise best."""
 
 _STILL_LEVELS = 1.0
-_CHUNK = 4096
+_CHUNK = 2048
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,17 +29,19 @@ class DuplicateConfig:
         hash_bits: largest number of differing bits, of the 64 that describe the still part, for a pair to be compared at all.
         min_correlation: of the pictures.
         min_change_correlation: of the pictures' differences from their mean over time.
-        max_crop: largest border that may have been cut off, as a share of the side.
+        max_crop: how much of each side may have been cut off, at either end or both; as a share of the side.
+        min_promise: least correlation of pictures and changes, before any crop is tried, for crops to be tried at all.
     """
 
-    hash_bits: int = 12
+    hash_bits: int = 18
     min_correlation: float = 0.93
     min_change_correlation: float = 0.75
-    max_crop: float = 0.05
+    max_crop: float = 0.1
+    min_promise: tuple[float, float] = (0.5, 0.15)
 
     def __post_init__(self) -> None:
-        if not 0 <= self.hash_bits <= 8 * _SPATIAL_BYTES or not 0 <= self.max_crop < 0.3:
-            raise ValueError(f"hash_bits {self.hash_bits} and max_crop {self.max_crop}; give 0 to 64 bits and a crop below 0.3")
+        if not 0 <= self.hash_bits <= 8 * _SPATIAL_BYTES or not 0 <= self.max_crop < 0.5:
+            raise ValueError(f"hash_bits {self.hash_bits} and max_crop {self.max_crop}; give 0 to 64 bits and a crop below 0.5")
 
 
 def find_duplicates(hashes: np.ndarray, pictures: np.ndarray, config: DuplicateConfig | None = None) -> list[tuple[int, int]]:
@@ -83,47 +85,40 @@ def candidates(hashes: np.ndarray, max_bits: int) -> Iterator[tuple[int, int]]:
             yield from ((first, int(second)) for second in neighbours[limits[row] : limits[row + 1]] if second > first)
 
 
-def groups_of(pairs: Sequence[tuple[int, int]], num_clips: int) -> np.ndarray:
-    """(num_clips,) the smallest index that each clip is connected to by pairs; its own where there is none."""
-    parent = np.arange(num_clips)
-    for first, second in pairs:
-        roots = []
-        for node in (first, second):
-            while parent[node] != node:
-                parent[node] = parent[parent[node]]
-                node = parent[node]  # noqa: PLW2901 - walking up is the point
-            roots.append(node)
-        parent[max(roots)] = min(roots)
-    for node in range(num_clips):
-        parent[node] = parent[parent[node]]
-    return parent
-
-
 class _Views:
     """Normalised pictures of each clip, whole and with borders cut off."""
 
     def __init__(self, pictures: np.ndarray, max_crop: float) -> None:
         self._pictures = pictures
-        self._crops = sorted({0.0, max_crop / 2, max_crop})
+        # (scale, row, column): what is left of each side, and where in what was cut off it lies, from 0 to 1.
+        places = [(row, column) for row in (0.0, 0.5, 1.0) for column in (0.0, 0.5, 1.0)]
+        self._crops = [(1 - crop, *place) for crop in (max_crop / 2, max_crop) for place in places] if max_crop else []
 
     def same(self, pairs: np.ndarray, config: DuplicateConfig) -> np.ndarray:
         """(P,) bool for pairs (P, 2)."""
-        whole = self._normalised(pairs.ravel(), 0.0)
-        first, second = ((still[side::2], change[side::2]) for side in (0, 1) for still, change in [whole])
-        same = _agree(first, second, config)
-        for crop in self._crops[1:]:
-            undecided = np.flatnonzero(~same)
-            cut = self._normalised(pairs[undecided].ravel(), crop)
-            for side, other in ((0, second), (1, first)):
-                mine = (cut[0][side::2], cut[1][side::2])
-                same[undecided] |= _agree(mine, (other[0][undecided], other[1][undecided]), config)
+        clips, rows = np.unique(pairs, return_inverse=True)
+        rows = rows.reshape(pairs.shape)
+        whole = self._normalised(clips, None)
+        pictures, changes, both_still = _correlations(whole, rows[:, 0], whole, rows[:, 1])
+        same = _agree(pictures, changes, both_still, config)
+        promising = (pictures >= config.min_promise[0]) & ((changes >= config.min_promise[1]) | both_still)
+        for crop in self._crops:
+            open_pairs = np.flatnonzero(promising & ~same)
+            if not len(open_pairs):
+                break
+            used, used_rows = np.unique(rows[open_pairs], return_inverse=True)
+            used_rows = used_rows.reshape(-1, 2)
+            cut = self._normalised(clips[used], crop)
+            for side in (0, 1):
+                found = _correlations(cut, used_rows[:, side], whole, rows[open_pairs, 1 - side])
+                same[open_pairs] |= _agree(*found, config)
         return same
 
-    def _normalised(self, clips: np.ndarray, crop: float) -> tuple[np.ndarray, np.ndarray]:
+    def _normalised(self, clips: np.ndarray, crop: tuple[float, float, float] | None) -> tuple[np.ndarray, np.ndarray]:
         """The clips' pictures and their changes over time, each flat, of zero mean; changes are of unit length, or zero."""
         pictures = self._pictures[clips]
-        if crop:
-            pictures = _cropped(pictures, crop)
+        if crop is not None:
+            pictures = _cropped(pictures, *crop)
         values = pictures.reshape(len(clips), NUM_PICTURES, -1).astype(np.float32)
         change = values - values.mean(1, keepdims=True)
         change -= change.mean(2, keepdims=True)  # A change of the light alone is none.
@@ -136,21 +131,28 @@ class _Views:
         return values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-6), change
 
 
-def _agree(first: tuple[np.ndarray, np.ndarray], second: tuple[np.ndarray, np.ndarray], config: DuplicateConfig) -> np.ndarray:
-    pictures = np.einsum("pd,pd->p", first[0], second[0])
-    changes = np.einsum("pd,pd->p", first[1], second[1])
+def _correlations(
+    first: tuple[np.ndarray, np.ndarray], first_rows: np.ndarray, second: tuple[np.ndarray, np.ndarray], second_rows: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(P,) each: the correlation of the pictures, of their changes, and whether neither changes."""
+    pictures = np.einsum("pd,pd->p", first[0][first_rows], second[0][second_rows])
+    changes = np.einsum("pd,pd->p", first[1][first_rows], second[1][second_rows])
+    return pictures, changes, ~np.any(first[1], axis=1)[first_rows] & ~np.any(second[1], axis=1)[second_rows]
+
+
+def _agree(pictures: np.ndarray, changes: np.ndarray, both_still: np.ndarray, config: DuplicateConfig) -> np.ndarray:
     # Two clips in which nothing changes are the same when their pictures are.
-    both_still = ~first[1].any(1) & ~second[1].any(1)
     return (pictures >= config.min_correlation) & ((changes >= config.min_change_correlation) | both_still)
 
 
-def _cropped(pictures: np.ndarray, crop: float) -> np.ndarray:
-    """The middle of pictures (P, N, S, S), a border of `crop` cut off at each edge, at the size that they had."""
+def _cropped(pictures: np.ndarray, scale: float, row: float, column: float) -> np.ndarray:
+    """A part of pictures (P, N, S, S), `scale` of each side, at the size that they had."""
     import cv2  # noqa: PLC0415 - optional
 
-    scale = 1 - 2 * crop
-    shift = (SIDE - 1) / 2 * (1 - scale)
-    matrix = np.array([[scale, 0, shift], [0, scale, shift]], dtype=np.float32)
+    # Pixel centres of the part, in pixels of the whole.
+    shifts = [(SIDE * (1 - scale)) * place + (scale - 1) / 2 for place in (column, row)]
+    matrix = np.array([[scale, 0, shifts[0]], [0, scale, shifts[1]]], dtype=np.float32)
     flat = pictures.reshape(-1, SIDE, SIDE)
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    return np.stack([cv2.warpAffine(picture, matrix, (SIDE, SIDE), flags=flags) for picture in flat]).reshape(pictures.shape)
+    warped = [cv2.warpAffine(picture, matrix, (SIDE, SIDE), flags=flags, borderMode=cv2.BORDER_REPLICATE) for picture in flat]
+    return np.stack(warped).reshape(pictures.shape)
