@@ -260,6 +260,50 @@ class Collect:
     json: Json = False
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Data:
+    """Look at a data set before training on it: a LeRobotDataset, a folder of videos, or a store.
+
+    show: episodes, frames, hours, rates, sizes, tasks, actions, sources, disk; from tables and headers, without decoding.
+    sheet: a picture with a row of frames per episode.
+    stats: ranges of the actions, and warnings: components that are constant, missing or NaN, and actions that do not belong to the frames
+    beside them. An action should lead to the next frame: lag 0. At lag +2 the picture answers two frames late, at -2 two frames early.
+
+    Example: worldline data show my_dataset
+
+    Example: worldline data sheet my_dataset --out sheet.png
+
+    Example: worldline data stats my_dataset
+
+    Writes: OUT, for sheet.
+
+    Attributes:
+        what: show, sheet or stats.
+        dataset: its folder.
+        out: of sheet: the PNG file to write; sheet.png if not given.
+        num_clips: of sheet: rows.
+        every: of sheet: only every n-th episode.
+        image_size: of sheet: side of the frames as they are read, pixels; their own if not given.
+        camera: which video feature of a LeRobotDataset; the first with files if not given.
+        action_columns: columns of the CSV files beside the videos of a folder; all that hold numbers if not given.
+        latency_frames: of stats: known latency of camera and motors, which then counts as aligned.
+        max_frames: of stats: how much video the actions are compared with.
+        json: print the figures as one JSON object.
+    """
+
+    what: Positional[Literal["show", "sheet", "stats"]]
+    dataset: Positional[Path]
+    out: Path | None = None
+    num_clips: int = 12
+    every: int = 1
+    image_size: int | None = None
+    camera: str | None = None
+    action_columns: tuple[str, ...] = ()
+    latency_frames: int = 0
+    max_frames: int = 20_000
+    json: Json = False
+
+
 AnyCommand = (
     Annotated[Demo, subcommand("demo", description="The whole path once: film a simulator, train a small world, look at it.")]
     | Annotated[Train, subcommand("train", description="Train a world on your own videos, or on a built-in recipe.")]
@@ -267,6 +311,7 @@ AnyCommand = (
     | Annotated[Plan, subcommand("plan", description="Plan in a world of Push-T and act in the real simulator.")]
     | Annotated[Collect, subcommand("collect", description="Film simulated domains into data sets.")]
     | Annotated[Ingest, subcommand("ingest", description="Make clean, trainable data sets out of any pile of video.")]
+    | Annotated[Data, subcommand("data", description="Look at a data set: what is in it, how it looks, whether its actions fit.")]
     | Annotated[Bench, subcommand("bench", description="Measure how fast a world steps or trains on this machine.")]
     | Annotated[Doctor, subcommand("doctor", description="Look at this machine: is everything here that worldline needs?")]
 )
