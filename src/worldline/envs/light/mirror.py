@@ -169,7 +169,7 @@ class Mirror(LightStage):
     def _lamp(self) -> Mapping[str, Any]:
         facts, direction = self._attributes, unit(MIRROR - LAMP)
         beam, color = float(facts["beam_radius_m"]), np.array(COLORS[str(facts["light_color"])])
-        strength = 0.012 / beam**2  # a wider beam of the same lamp is dimmer
+        strength = 0.028 / beam**2  # a wider beam of the same lamp is dimmer
         place = self._mitsuba.ScalarTransform4f().look_at(list(LAMP + 0.01 * direction), list(MIRROR), [0, 0, 1])
         return {
             "lamp": {
