@@ -48,7 +48,7 @@ class CurateConfig:
     max_seconds: float = 20.0
     max_black: float = 0.5
     max_frozen: float = 0.95
-    min_sharpness: float = 0.02
+    min_sharpness: float = 0.1
     max_text: float = 0.5
     max_bars: float = 0.4
     max_flicker: float = 12.0

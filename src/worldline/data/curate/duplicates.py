@@ -33,7 +33,7 @@ class DuplicateConfig:
         min_promise: least correlation of pictures and changes, before any crop is tried, for crops to be tried at all.
     """
 
-    hash_bits: int = 18
+    hash_bits: int = 22
     min_correlation: float = 0.93
     min_change_correlation: float = 0.75
     max_crop: float = 0.1

@@ -17,6 +17,7 @@ Scores: TypeAlias = Mapping[str, float]
 
 _BLACK_LEVEL, _BLACK_SPREAD = 32, 8  # luma of video runs from 16 to 235
 _STILL_LEVELS = 0.25
+_STROKE_LEVELS = 24
 _BAR_LEVEL = 28
 _FLOW_SIDE = 64
 
@@ -83,11 +84,13 @@ def text(picture: np.ndarray) -> float:
     """
     ground = np.bincount(picture.ravel(), minlength=256)
     level = int(np.argmax(np.convolve(ground, np.ones(9), mode="same")))
-    strokes = np.abs(picture.astype(np.int16) - level) > 24
+    levels = picture.astype(np.int16)
+    strokes = np.abs(levels - level) > _STROKE_LEVELS
     flat = 1 - strokes.mean()
     if flat < 0.6 or not strokes.any():
         return 0.0
-    crossings = np.abs(np.diff(strokes.astype(np.int8), axis=1)).sum(1)
+    # The step must be a step: noise around the border of what counts as ground is none.
+    crossings = ((strokes[:, 1:] != strokes[:, :-1]) & (np.abs(np.diff(levels, axis=1)) > _STROKE_LEVELS)).sum(1)
     written = crossings[strokes.any(1)]
     return float(np.clip((np.median(written) - 6) / 12, 0, 1)) if len(written) >= 4 else 0.0
 
