@@ -183,8 +183,8 @@ def declared_rate(stream: VideoStream) -> float | None:
 
 
 def reason_of(error: BaseException) -> str:
-    """The message of an error, or its kind where it has none."""
-    return str(error) or type(error).__name__
+    """The message of an error, or its kind where it has none; FFmpeg's without the number and the name that it made up."""
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 def _refuse_to_open(url: str, flags: int, options: dict[str, str]) -> NoReturn:

@@ -34,6 +34,8 @@ from worldline.data.sandbox_process import SLOTS, Job, SandboxError, Usage, Work
 from worldline.interfaces import Clip
 
 MEBIBYTE = 1024**2
+MAX_CLIP_BYTES = 2 * 1024**3
+"""Largest clip that `read_clip` gathers, in bytes of frames."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,7 +45,8 @@ class SandboxLimits:
     Attributes:
         memory_bytes: what the child that decodes it may allocate, the shared memory included; its libraries come on top (50 MiB).
         cpu_seconds: processor time, however small the file is.
-        cpu_seconds_per_mebibyte: more for each mebibyte of the file: who sends a gigabyte has paid for some decoding.
+        cpu_seconds_per_mebibyte: processor time for large files, where that is more: who sends a gigabyte has paid for some decoding.
+            Camera video takes 0.2 to 2 s; a still screen, recorded for hours, may take more than this and is then cut.
         wall_slack: the waiting time that is allowed is this many times the processor time, for machines that are busy.
         max_file_bytes: largest content that is given as bytes.
         max_frames: frames handed out for one file, after a change of rate.
@@ -53,8 +56,8 @@ class SandboxLimits:
     """
 
     memory_bytes: int = 768 * MEBIBYTE
-    cpu_seconds: float = 9.5
-    cpu_seconds_per_mebibyte: float = 10.0
+    cpu_seconds: float = 8.0
+    cpu_seconds_per_mebibyte: float = 4.0
     wall_slack: float = 6.0
     max_file_bytes: int = 256 * MEBIBYTE
     max_frames: int = 1_000_000
@@ -65,7 +68,7 @@ class SandboxLimits:
 
     def cpu_seconds_for(self, num_bytes: int) -> float:
         """Processor time for a file of this size."""
-        return self.cpu_seconds + self.cpu_seconds_per_mebibyte * num_bytes / MEBIBYTE
+        return max(self.cpu_seconds, self.cpu_seconds_per_mebibyte * num_bytes / MEBIBYTE)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -165,7 +168,11 @@ class Sandbox:
             VideoError: as `read_video`, and if nothing says how many frames per second there are.
         """
         with self.read_video(video, **arguments) as stream:
-            chunks = list(stream)
+            chunks = []
+            for chunk in stream:
+                chunks.append(chunk)
+                if stream.num_frames * chunk.frames[0].numel() > MAX_CLIP_BYTES:
+                    raise VideoError(f"{_name_of(video)}: more than {MAX_CLIP_BYTES} bytes of frames; give a smaller size, or max_frames")
             frames, indices = torch.cat([chunk.frames for chunk in chunks]), torch.cat([chunk.indices for chunk in chunks])
             if stream.rate_hz is None:
                 raise VideoError(f"{_name_of(video)}: nothing says how many frames per second it has; give rate_hz")

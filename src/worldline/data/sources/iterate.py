@@ -95,7 +95,7 @@ def _read(place: Path, options: SourceOptions, sandbox: Sandbox, *, is_listed: b
     elif is_shard(place):
         yield from read_shard(place, place.name, sandbox, source_column=options.source_column, limits=options.archives)
     elif place.suffix.lower() in VIDEO_SUFFIXES:
-        reader = FolderReader(place.parent, f"{place.parent.name}/" if is_listed else "", sandbox, options.source_column)
+        reader = FolderReader(place.parent, f"{place.parent.name}/", sandbox, options.source_column)
         yield from reader.read_video(place)
     elif place.suffix.lower() == ".txt" and not is_listed:
         yield from _read_list(place, options, sandbox)

@@ -51,23 +51,35 @@ def read_shard(
     except Refused as refusal:
         yield Rejection(name=name, reason=str(refusal))
         return
-    sample = _Sample("")
+    without = 0
     with file:
-        for member in read_members(file, name, limits):
-            if isinstance(member, Rejection):
-                yield member
-                continue
-            stem, dot, key = _split(member.name)
-            if stem != sample.name:
-                yield from _items(sample, name, sandbox, source_column)
-                sample = _Sample(stem)
-            reason = _refusal(sample, key if dot else "", member, limits)
-            if reason is not None:
-                yield Rejection(name=f"{name}/{member.name}", reason=reason)
-                continue
-            sample.fields[key] = member.content
-            sample.num_bytes += len(member.content)
-        yield from _items(sample, name, sandbox, source_column)
+        for found in _read_samples(read_members(file, name, limits), name, sandbox, source_column, limits):
+            yield found
+            without = without + 1 if isinstance(found, Rejection) else 0
+            if without >= limits.max_rejections:
+                yield Rejection(name=name, reason=f"given up after {without} members in a row that are no video")
+                return
+
+
+def _read_samples(
+    members: Iterator[Member | Rejection], archive: str, sandbox: Sandbox, source_column: str | None, limits: ArchiveLimits
+) -> Iterator[SourceItem | Rejection]:
+    sample = _Sample("")
+    for member in members:
+        if isinstance(member, Rejection):
+            yield member
+            continue
+        stem, dot, key = _split(member.name)
+        if stem != sample.name:
+            yield from _items(sample, archive, sandbox, source_column)
+            sample = _Sample(stem)
+        reason = _refusal(sample, key if dot else "", member, limits)
+        if reason is not None:
+            yield Rejection(name=f"{archive}/{member.name}", reason=reason)
+            continue
+        sample.fields[key] = member.content
+        sample.num_bytes += len(member.content)
+    yield from _items(sample, archive, sandbox, source_column)
 
 
 def _split(name: str) -> tuple[str, str, str]:

@@ -8,6 +8,7 @@ and never become paths. Compressed archives are read while they expand, up to a 
 May import: the standard library, data.sources (the record). Refuses to know: what is in a member.
 """
 
+import os
 import tarfile
 import zlib
 from collections.abc import Iterator
@@ -31,7 +32,7 @@ class ArchiveLimits:
     Attributes:
         max_member_bytes: largest member that is read; larger ones are left out.
         max_members: headers in one archive.
-        max_rejections: members left out before the archive is given up.
+        max_rejections: members left out in a row, without a video between them, before the archive is given up.
         max_header_bytes: of one long name or block of attributes.
         free_bytes, max_ratio: a compressed archive may expand to this many bytes, and beyond to this many times the bytes read of it.
     """
@@ -64,13 +65,8 @@ def read_members(file: BinaryIO, archive: str, limits: ArchiveLimits) -> Iterato
         archive: its name, for rejections.
         limits: where to stop.
     """
-    rejections = 0
     try:
-        for found in _walk(_expanded(file, limits), archive, limits):
-            yield found
-            rejections += isinstance(found, Rejection)
-            if rejections >= limits.max_rejections:
-                raise DamagedArchive(f"given up after {rejections} members that are not read")
+        yield from _walk(_expanded(file, limits), archive, limits)
     except DamagedArchive as damage:
         yield Rejection(name=archive, reason=str(damage))
     except (OSError, zlib.error, EOFError) as error:
@@ -176,6 +172,7 @@ class _Stream:
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
+        self._num_bytes = os.fstat(file.fileno()).st_size
 
     def read(self, num_bytes: int) -> bytes:
         """Exactly this many bytes, or none at the end."""
@@ -185,7 +182,9 @@ class _Stream:
         return content
 
     def skip(self, num_bytes: int) -> None:
-        """Pass over bytes."""
+        """Pass over bytes; a member may claim more than there are, and more than a position in a file can be."""
+        if num_bytes > self._num_bytes - self._file.tell():
+            raise DamagedArchive("cut short, or a member claims to be longer than the archive")
         self._file.seek(num_bytes, 1)
 
     def read_padded(self, size: int) -> bytes:
