@@ -35,7 +35,7 @@ BROKEN_STRAIN = 0.05
 class LiquidJellySnow(Simulator):
     """Three materials fall, slosh, bounce and break; a hand pulls or pushes them, and the tank can be tilted."""
 
-    name: ClassVar[str] = "liquid-jelly-snow"
+    name: ClassVar[str] = "liquid_jelly_snow"
     extra: ClassVar[str] = EXTRA
     rate_hz: ClassVar[float] = 1 / FRAME_SECONDS
     action_spec: ClassVar[ActionSpec | None] = ActionSpec(
