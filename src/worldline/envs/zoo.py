@@ -21,6 +21,28 @@ class Domain:
 
 DOMAINS: dict[str, Domain] = {
     "push": Domain(path="worldline.envs.push:Push", extra="pusht"),
+    "two_room": Domain(path="worldline.envs.two_room:TwoRoom", extra="sim-2d"),
+    "balls": Domain(path="worldline.envs.balls:Balls", extra="sim-2d"),
+    "reacher": Domain(path="worldline.envs.dm_suite:Reacher", extra="sim-mujoco"),
+    "ball_in_cup": Domain(path="worldline.envs.dm_suite:BallInCup", extra="sim-mujoco"),
+    "cube": Domain(path="worldline.envs.cube:Cube", extra="sim-mujoco"),
+    "fetch_push": Domain(path="worldline.envs.fetch:FetchPush", extra="sim-mujoco"),
+    "pong": Domain(path="worldline.envs.pong:Pong", extra="sim-games"),
+    "crafter": Domain(path="worldline.envs.crafter:Crafter", extra="sim-games"),
+    "towers": Domain(path="worldline.envs.blocks:Towers", extra="sim-mujoco"),
+    "dominoes": Domain(path="worldline.envs.blocks:Dominoes", extra="sim-mujoco"),
+    "jenga": Domain(path="worldline.envs.blocks:Jenga", extra="sim-mujoco"),
+    "cloth": Domain(path="worldline.envs.cloth:Cloth", extra="sim-mujoco"),
+    "soft": Domain(path="worldline.envs.soft:Soft", extra="sim-mujoco"),
+    "pouring": Domain(path="worldline.envs.pouring:Pouring", extra="sim-mujoco"),
+    "magnifier": Domain(path="worldline.envs.light:Magnifier", extra="sim-light"),
+    "mirror": Domain(path="worldline.envs.light:Mirror", extra="sim-light"),
+    "liquid_jelly_snow": Domain(path="worldline.envs.fluids.materials:LiquidJellySnow", extra="sim-fluid"),
+    "ink": Domain(path="worldline.envs.fluids.ink:Ink", extra="sim-fluid"),
+    "smoke": Domain(path="worldline.envs.fluids.smoke:Smoke", extra="sim-fluid"),
+    "counterflow": Domain(path="worldline.envs.crowds.crowd:Counterflow", extra="sim-crowd"),
+    "bottleneck": Domain(path="worldline.envs.crowds.crowd:Bottleneck", extra="sim-crowd"),
+    "painting": Domain(path="worldline.envs.painting.wall:PaintedRoom", extra="sim-paint"),
 }
 
 
