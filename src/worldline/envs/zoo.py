@@ -43,12 +43,6 @@ DOMAINS: dict[str, Domain] = {
     "counterflow": Domain(path="worldline.envs.crowds.crowd:Counterflow", extra="sim-crowd"),
     "bottleneck": Domain(path="worldline.envs.crowds.crowd:Bottleneck", extra="sim-crowd"),
     "painting": Domain(path="worldline.envs.painting.wall:PaintedRoom", extra="sim-paint"),
-    "liquid_jelly_snow": Domain(path="worldline.envs.fluids.materials:LiquidJellySnow", extra="sim-fluid"),
-    "ink": Domain(path="worldline.envs.fluids.ink:Ink", extra="sim-fluid"),
-    "smoke": Domain(path="worldline.envs.fluids.smoke:Smoke", extra="sim-fluid"),
-    "counterflow": Domain(path="worldline.envs.crowds.crowd:Counterflow", extra="sim-crowd"),
-    "bottleneck": Domain(path="worldline.envs.crowds.crowd:Bottleneck", extra="sim-crowd"),
-    "painting": Domain(path="worldline.envs.painting.wall:PaintedRoom", extra="sim-paint"),
 }
 
 
