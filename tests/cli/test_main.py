@@ -10,7 +10,7 @@ from worldline.cli import arguments, main
 from worldline.data import Fit
 from worldline.dynamics import Size
 
-COMMANDS = ("demo", "train", "predict", "plan", "collect", "bench", "doctor")
+COMMANDS = ("demo", "train", "predict", "eval", "plan", "collect", "bench", "doctor")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

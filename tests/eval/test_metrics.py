@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from worldline.eval import bootstrap_interval, copy_last, linear_extrapolation, psnr, psnr_of_error, random_frames, ssim
+from worldline.eval.metrics import resampled_means
 
 
 def test_psnr_is_ten_decibels_per_power_of_ten():
@@ -91,3 +92,46 @@ def test_intervals_of_a_statistic_resample_rows_together():
     low, high = bootstrap_interval(rows, lambda picked: picked[:, 0].mean() / picked[:, 1].mean())
     assert (low, high) == (pytest.approx(3), pytest.approx(3))
     assert bootstrap_interval(column) == bootstrap_interval(column), "a seed decides"
+
+
+def test_intervals_over_episodes_cover_the_truth_where_intervals_over_windows_do_not():
+    """Eight windows of an episode that are nearly the same are hardly more than one."""
+    generator = torch.Generator().manual_seed(0)
+    clusters = torch.arange(30).repeat_interleave(8)
+    covered = {"episodes": 0, "windows": 0}
+    for _ in range(100):
+        samples = torch.randn(30, generator=generator)[clusters] + 0.2 * torch.randn(240, generator=generator) + 3
+        for name, numbers in (("episodes", clusters), ("windows", None)):
+            low, high = bootstrap_interval(samples, clusters=numbers, num_resamples=300)
+            covered[name] += low <= 3 <= high
+    assert 88 <= covered["episodes"] <= 99
+    assert covered["windows"] < 70
+
+
+def test_a_cluster_is_resampled_whole():
+    """Copies of a row add nothing, and a statistic sees whole clusters of any size."""
+    values, clusters = torch.randn(12), torch.arange(12)
+    once = bootstrap_interval(values, clusters=clusters)
+    copied = bootstrap_interval(values.repeat_interleave(5), clusters=clusters.repeat_interleave(5))
+    assert once == pytest.approx(copied)
+    assert once == pytest.approx(bootstrap_interval(values)), "a cluster for each row is none"
+    sizes = torch.tensor([1, 2, 3, 6])
+    labels = torch.arange(4).repeat_interleave(sizes)
+
+    def check(rows: torch.Tensor) -> torch.Tensor:
+        assert all(int((rows == label).sum()) % int(sizes[label]) == 0 for label in range(4))
+        return rows.double().mean()
+
+    assert bootstrap_interval(labels, check, clusters=labels) == pytest.approx(bootstrap_interval(labels, clusters=labels))
+    with pytest.raises(ValueError, match="one per row"):
+        bootstrap_interval(values, clusters=clusters[:3])
+
+
+def test_resampled_means_are_means_of_resamples():
+    values, clusters = torch.rand(10, 2, 3), torch.tensor([0, 0, 1, 1, 1, 2, 3, 3, 3, 3])
+    means = resampled_means(values, clusters, num_resamples=2000)
+    assert means.shape == (2000, 2, 3)
+    per_cluster = torch.stack([values[clusters == index].sum(0) for index in range(4)]).double()
+    picks = torch.randint(4, (2000, 4), generator=torch.Generator().manual_seed(0))
+    sizes = torch.tensor([2, 3, 1, 4]).double()
+    torch.testing.assert_close(means[7], per_cluster[picks[7]].sum(0) / sizes[picks[7]].sum())

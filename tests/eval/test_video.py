@@ -77,6 +77,8 @@ def test_windows_align_frames_and_actions(tmp_path):
             if torch.allclose(clip.frames[start : start + 8] / 255, video[row], atol=1e-6)
         ]
         assert any(torch.equal(clip.actions[start : start + 7], windows.actions[row]) for clip, start in found if clip.actions is not None)
+        assert windows.episodes is not None
+        assert any(clip is clips[int(windows.episodes[row])] for clip, _ in found)
     again = sample_windows(store, prompt_frames=3, num_frames=5, num_windows=16)
     assert torch.equal(again.prompt, windows.prompt)
 
@@ -84,6 +86,7 @@ def test_windows_align_frames_and_actions(tmp_path):
 def test_a_perfect_world_gains_everything(windows):
     report = evaluated(FilmedPointMass(), windows)
     assert (report.num_windows, report.prompt_frames, report.rate_hz) == (32, 3, 5.0)
+    assert report.num_episodes == windows.num_episodes <= 24
     assert min(report.world.psnr_db) > 30
     assert min(report.world.ssim) > 0.95
     assert min(report.gain_db) > 6

@@ -134,6 +134,59 @@ class Predict:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Eval:
+    """Measure a world: four suites of figures, each with its floors, intervals over episodes, seeds, and the command that repeats it.
+
+    video: how good the pictures are, 1 to 64 frames ahead. honesty: actions heeded, batches, seeds, drift, steps, spread, long rollouts.
+    physics: ground truth in the latents, occluders, balls after PhyWorld. in-context: whether a longer prompt helps where physics differs.
+    What the data lacks is listed as not measured, and why.
+
+    Example: worldline eval runs/push (a run of `worldline train`: on what it held out)
+
+    Example: worldline eval runs/zoo --data data/zoo/push/validation data/zoo/push/ood --suite video physics --out eval/push
+
+    Writes: OUT/index.html, with its videos inside, OUT/figures.json and OUT/videos.
+
+    Attributes:
+        world: a folder that `worldline train` wrote, a hub repository as owner/name, or the name of a bundled world.
+        data: stores or LeRobotDatasets that the world was not trained on; what its run held out if not given.
+        suite: which suites; all if not given.
+        out: folder of what is written.
+        sources: only episodes of these sources.
+        episodes: at most as many are read.
+        windows: windows per figure, spread over the episodes.
+        prompt_frames: frames that the world is shown.
+        seeds: noise seeds per figure.
+        samples: futures per window where their spread is measured.
+        long_rollouts: rollouts of 128 frames.
+        num_steps: denoising steps per frame, a power of two; the world's own if not given.
+        batch_size: rows imagined at once; changes memory and time, not the figures.
+        state_names: names of the components of the states, where the data does not say: NAME_x, NAME_angle, NAME_velocity_x ...
+        device: cpu or cuda.
+        seed: of the windows, and the first of the noise.
+        json: print the figures as one JSON object.
+    """
+
+    world: Positional[str]
+    data: tuple[Path, ...] = ()
+    suite: tuple[Literal["video", "honesty", "physics", "in-context"], ...] = ()
+    out: Path = Path("eval")
+    sources: tuple[str, ...] = ()
+    episodes: int = 200
+    windows: int = 64
+    prompt_frames: int = 4
+    seeds: int = 3
+    samples: int = 8
+    long_rollouts: int = 100
+    num_steps: int | None = None
+    batch_size: int = 32
+    state_names: tuple[str, ...] = ()
+    device: Literal["cpu", "cuda"] = "cpu"
+    seed: int = 0
+    json: Json = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
     """Plan in a world of Push-T, act in the real simulator, and see whether the goal comes nearer.
 
@@ -308,6 +361,7 @@ AnyCommand = (
     Annotated[Demo, subcommand("demo", description="The whole path once: film a simulator, train a small world, look at it.")]
     | Annotated[Train, subcommand("train", description="Train a world on your own videos, or on a built-in recipe.")]
     | Annotated[Predict, subcommand("predict", description="Show a world the start of a video; see how it thinks that it goes on.")]
+    | Annotated[Eval, subcommand("eval", description="Measure a world: figures with floors, intervals, seeds and honesty checks.")]
     | Annotated[Plan, subcommand("plan", description="Plan in a world of Push-T and act in the real simulator.")]
     | Annotated[Collect, subcommand("collect", description="Film simulated domains into data sets.")]
     | Annotated[Ingest, subcommand("ingest", description="Make clean, trainable data sets out of any pile of video.")]

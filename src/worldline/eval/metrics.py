@@ -69,11 +69,63 @@ def random_frames(prompt: Tensor, num_frames: int) -> Tensor:
 
 
 def bootstrap_interval(
-    values: Tensor, statistic: Callable[[Tensor], Tensor] | None = None, *, num_resamples: int = 1000, seed: int = 0
+    values: Tensor,
+    statistic: Callable[[Tensor], Tensor] | None = None,
+    *,
+    clusters: Tensor | None = None,
+    num_resamples: int = 1000,
+    seed: int = 0,
 ) -> tuple[float, float]:
-    """95 % interval of a statistic of rows (N, ...), by resampling rows with replacement (Efron, 1979). The mean by default."""
+    """95 % interval of a statistic of rows (N, ...), by resampling with replacement (Efron, 1979). The mean by default.
+
+    `clusters` (N,) says which rows belong together, such as the windows of one episode. Then whole clusters are resampled (Field and Welsh,
+    2007): rows of one cluster resemble each other, and resampled apart they would make the interval too narrow.
+
+    Raises:
+        ValueError: if there is not one cluster number per row.
+    """
     generator = torch.Generator().manual_seed(seed)
-    picks = torch.randint(len(values), (num_resamples, len(values)), generator=generator)
-    results = values[picks].mean(1) if statistic is None else torch.stack([statistic(values[pick]) for pick in picks])
-    low, high = torch.quantile(results.double(), torch.tensor([0.025, 0.975], dtype=torch.float64), dim=0)
+    if clusters is None:
+        picks = torch.randint(len(values), (num_resamples, len(values)), generator=generator)
+        results = values[picks].mean(1) if statistic is None else torch.stack([statistic(values[pick]) for pick in picks])
+    elif statistic is None:
+        results = resampled_means(values, clusters, num_resamples=num_resamples, seed=seed)
+    else:
+        members = _members(values, clusters)
+        picks = torch.randint(len(members), (num_resamples, len(members)), generator=generator)
+        results = torch.stack([statistic(values[torch.cat([members[index] for index in pick])]) for pick in picks.tolist()])
+    low, high = percentiles(results)
     return float(low), float(high)
+
+
+def resampled_means(values: Tensor, clusters: Tensor, *, num_resamples: int = 1000, seed: int = 0) -> Tensor:
+    """Means of rows (N, ...) in resamples of whole clusters (N,), (num_resamples, ...) float64.
+
+    Most figures are functions of means (of squared errors, of moments), so one call gives the intervals of all of them.
+
+    Raises:
+        ValueError: if there is not one cluster number per row.
+    """
+    members = _members(values, clusters)
+    rows = values.double().reshape(len(values), -1)
+    sums = torch.stack([rows[index].sum(0) for index in members])
+    sizes = torch.tensor([len(index) for index in members], dtype=torch.float64)
+    generator = torch.Generator().manual_seed(seed)
+    picks = torch.randint(len(members), (num_resamples, len(members)), generator=generator)
+    times = torch.zeros(num_resamples, len(members), dtype=torch.float64).scatter_add_(
+        1, picks, torch.ones_like(picks, dtype=torch.float64)
+    )
+    return ((times @ sums) / (times @ sizes)[:, None]).view(num_resamples, *values.shape[1:])
+
+
+def percentiles(resamples: Tensor) -> tuple[Tensor, Tensor]:
+    """Ends (...) of the 95 % interval of resampled statistics (R, ...)."""
+    low, high = torch.quantile(resamples.double(), torch.tensor([0.025, 0.975], dtype=torch.float64), dim=0)
+    return low, high
+
+
+def _members(values: Tensor, clusters: Tensor) -> list[Tensor]:
+    """The rows of each cluster."""
+    if clusters.shape != values.shape[:1]:
+        raise ValueError(f"{tuple(clusters.shape)} cluster numbers for {len(values)} rows; give one per row")
+    return [(clusters == cluster).nonzero()[:, 0] for cluster in clusters.unique()]

@@ -1,14 +1,14 @@
 """How good are the rollouts: imagined against true frames on held-out episodes, floors beside them, and whether actions matter.
 
 Every figure is pooled: squared errors are averaged over windows first, then turned into decibels, so that a window in which nothing moves
-cannot dominate. Intervals are bootstrapped over windows.
+cannot dominate. Intervals are bootstrapped over episodes: windows of one episode stay together.
 
 May import: data, world's protocol, eval.metrics. Refuses to know: how the world was trained.
 
 Shapes: B windows, P prompt frames, T predicted frames, A action.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -21,14 +21,28 @@ from worldline.world import World
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Windows:
-    """Held-out windows: prompts (B, P, 3, H, W), what came next (B, T, 3, H, W), and the actions (B, P + T - 1, A) or None."""
+    """Held-out windows: prompts (B, P, 3, H, W), what came next (B, T, 3, H, W), and the actions (B, P + T - 1, A) or None.
+
+    `episodes` (B,) numbers the episode that each was cut from; None if every window has one of its own.
+    """
 
     prompt: Tensor
     future: Tensor
     actions: Tensor | None
+    episodes: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.prompt)
+
+    @property
+    def clusters(self) -> Tensor:
+        """(B,): windows with the same number are resampled together."""
+        return torch.arange(len(self)) if self.episodes is None else self.episodes
+
+    @property
+    def num_episodes(self) -> int:
+        """Episodes that the windows are cut from."""
+        return len(self.clusters.unique())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,6 +60,7 @@ class VideoReport:
 
     Attributes:
         num_windows: B.
+        num_episodes: that they are cut from, and that intervals are bootstrapped over.
         prompt_frames: P.
         rate_hz: frames per second.
         world: the world, given the true actions.
@@ -58,6 +73,7 @@ class VideoReport:
     """
 
     num_windows: int
+    num_episodes: int
     prompt_frames: int
     rate_hz: float | None
     world: Curve
@@ -88,7 +104,12 @@ def sample_windows(
     actions = None
     if batch.actions is not None and batch.action_mask is not None and bool(batch.action_mask.all()):
         actions = batch.actions[:, :-1]
-    return Windows(prompt=batch.frames[:, :prompt_frames], future=batch.frames[:, prompt_frames:], actions=actions)
+    return Windows(
+        prompt=batch.frames[:, :prompt_frames],
+        future=batch.frames[:, prompt_frames:],
+        actions=actions,
+        episodes=_episodes_of(loader),
+    )
 
 
 @torch.no_grad()
@@ -126,18 +147,33 @@ def evaluate_rollouts(world: World, windows: Windows, *, seed: int = 0) -> Video
     if windows.actions is not None and world.action_spec is not None:
         shuffled_error = _squared_error(imagine(world, windows, shuffled=True, seed=seed), windows.future)
         pair = torch.stack([shuffled_error, error], dim=1)
-        ratio, interval = float(_ratio(pair)), bootstrap_interval(pair, _ratio)
+        ratio, interval = float(_ratio(pair)), bootstrap_interval(pair, _ratio, clusters=windows.clusters)
     return VideoReport(
         num_windows=len(windows),
+        num_episodes=windows.num_episodes,
         prompt_frames=windows.prompt.shape[1],
         rate_hz=world.config.rate_hz,
         world=_curve(predicted, windows),
         floors={name: _curve(frames, windows) for name, frames in floors.items()},
         gain_db=tuple(_gain(both).tolist()),
-        gain_interval_db=bootstrap_interval(both, lambda rows: _gain(rows).mean()),
+        gain_interval_db=bootstrap_interval(both, lambda rows: _gain(rows).mean(), clusters=windows.clusters),
         shuffled_action_ratio=ratio,
         shuffled_action_interval=interval,
     )
+
+
+def _episodes_of(loader: Loader) -> Tensor:
+    """(B,): which episode each window of the loader's first batch is cut from."""
+    store = loader.store
+    # A store that holds the number of the episode in place of each frame, read through the same loader.
+    numbers = torch.full((max(episode.start + episode.num_frames for episode in store.episodes), 1), -1)
+    for index, episode in enumerate(store.episodes):
+        numbers[episode.start : episode.start + episode.num_frames] = index
+    numbered = ArrayStore(store.folder, [replace(episode, labels=()) for episode in store.episodes], {"frames": numbers}, None, "")
+    same = Loader(numbered, batch_size=loader.batch_size, num_frames=loader.num_frames, frame_skip=loader.frame_skip, seed=loader.seed)
+    latents = same.batch(0).latents
+    assert latents is not None
+    return latents[:, 0, 0].long()
 
 
 def _squared_error(predicted: Tensor, true: Tensor) -> Tensor:

@@ -104,7 +104,7 @@ def _summary(figures: dict[str, Any]) -> list[Html]:
     if figures["rollouts"]["shuffled_action_interval"][0] <= 1:
         text += " It cannot be told from a world that ignores its actions: the interval of the ratio reaches 1."
     note = (
-        "In brackets: 95 % intervals, bootstrapped over windows. Windows of one episode are not independent, so true intervals are wider."
+        "In brackets: 95 % intervals, bootstrapped over episodes: windows of one episode stay together."
     )
     return [paragraph(text), table(("Question", "Measured", "Bar", ""), rows, stacked=True), paragraph(note)]
 

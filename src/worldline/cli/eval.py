@@ -1,0 +1,103 @@
+"""`worldline eval`: see `cli.arguments.Eval`.
+
+May import: eval.suites, world, the other files of cli. Refuses to know: how anything is measured.
+"""
+
+import shlex
+import sys
+from pathlib import Path
+
+import torch
+
+from worldline.cli.arguments import Eval
+from worldline.cli.load import load_world
+from worldline.cli.report import Report, table
+from worldline.eval.suites.episodes import EvalPlan, held_out_of_run, open_episodes
+from worldline.eval.suites.figures import Figure
+from worldline.eval.suites.report import SUITES, Evaluation, SuiteName, evaluate, floors_text, interval_text, value_text, write_evaluation
+
+_DEFAULTS = Eval(world="")
+_NOT_IN_COMMAND = ("world", "suite", "out", "json")
+
+
+def run(arguments: Eval) -> Report:
+    """Measure, write, and list the figures."""
+    plan = EvalPlan(
+        prompt_frames=arguments.prompt_frames,
+        num_windows=arguments.windows,
+        num_seeds=arguments.seeds,
+        seed=arguments.seed,
+        num_samples=arguments.samples,
+        num_long=arguments.long_rollouts,
+        batch_size=arguments.batch_size,
+    )
+    if arguments.episodes < 1:
+        raise ValueError(f"--episodes is {arguments.episodes}; give at least 1")
+    world = load_world(arguments.world, arguments.num_steps).to(_device(arguments.device))
+    paths = arguments.data or _data_of_run(arguments.world)
+    sources = arguments.sources or _held_out(paths)
+    episodes = open_episodes(world, paths, sources=sources, max_episodes=arguments.episodes, state_names=arguments.state_names)
+    data = [f"{path} ({'sources that were held out' if sources else 'all sources'})" for path in paths]
+    evaluation = evaluate(
+        world,
+        episodes,
+        plan,
+        commands={suite: _command(arguments, suite) for suite in arguments.suite or SUITES},
+        data=data,
+        progress=lambda name: print(f"measuring {name} ...", file=sys.stderr),
+    )
+    page = write_evaluation(evaluation, arguments.out, title=arguments.world)
+    return Report(figures=evaluation.to_dict(), text=_text(evaluation, page))
+
+
+def _device(name: str) -> torch.device:
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("--device is cuda, and torch finds no GPU here; leave it out, or run `worldline doctor`")
+    return torch.device(name)
+
+
+def _data_of_run(world: str) -> tuple[Path, ...]:
+    """The data of the training run that the world is from, if it is there."""
+    for folder in (Path(world), Path(world).parent):
+        if held_out_of_run(folder / "data") is not None:
+            return (folder / "data",)
+    raise FileNotFoundError(
+        f"{world} is no run of `worldline train` that still has its data; give --data with a store or a LeRobotDataset that the world has "
+        "not seen"
+    )
+
+
+def _held_out(paths: tuple[Path, ...]) -> tuple[str, ...] | None:
+    """What a training run held out of its data; a world must not be measured on the rest."""
+    found = [held_out_of_run(path) for path in paths]
+    return found[0] if len(paths) == 1 else None
+
+
+def _command(arguments: Eval, suite: SuiteName) -> str:
+    words = ["worldline", "eval", arguments.world]
+    for name in Eval.__dataclass_fields__:
+        value = getattr(arguments, name)
+        if name in _NOT_IN_COMMAND or value == getattr(_DEFAULTS, name):
+            continue
+        words += [f"--{name.replace('_', '-')}", *map(str, value if isinstance(value, tuple) else (value,))]
+    return shlex.join([*words, "--suite", suite, "--out", str(arguments.out)])
+
+
+def _text(evaluation: Evaluation, page: Path) -> str:
+    about = evaluation.about
+    lines = [
+        f"{about['num_parameters']:,} parameters, {about['denoising_steps']} denoising steps per frame; {about['num_episodes']} episodes, "
+        f"{about['num_frames']:,} frames of {', '.join(about['data'])}"
+    ]
+    for name, suite in evaluation.suites.items():
+        lines += ["", name, ""]
+        if suite.figures:
+            lines.append(table(("", "value", "95 % interval", "windows/episodes", "floors"), [_row(figure) for figure in suite.figures]))
+        lines += [f"not measured: {what}: {why}" for what, why in suite.not_measured.items()]
+        lines.append(f"again: {evaluation.commands[name]}")
+    return "\n".join([*lines, "", f"wrote {page} and {page.parent / 'figures.json'}"])
+
+
+def _row(figure: Figure) -> tuple[str, ...]:
+    count = f"{figure.sample.num_windows}/{figure.sample.num_episodes}" if figure.sample.num_windows else ""
+    return figure.name, value_text(figure), interval_text(figure), count, floors_text(figure)

@@ -1,0 +1,170 @@
+"""Runs suites and writes what they found: figures.json for machines, index.html, with its videos inside, for people.
+
+May import: data, world, eval.page, eval.panels, eval.suites.*. Refuses to know: the command line.
+"""
+
+import json
+import math
+from base64 import b64encode
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from worldline.data import write_video
+from worldline.eval.page import Html, Page, chart, code, heading, paragraph, side_by_side_charts, table, video
+from worldline.eval.panels import Panel, draw_panels
+from worldline.eval.suites.episodes import Episodes, EvalPlan
+from worldline.eval.suites.figures import Figure, Film, Suite
+from worldline.eval.suites.honesty import measure_honesty
+from worldline.eval.suites.in_context import measure_in_context
+from worldline.eval.suites.physics import measure_physics
+from worldline.eval.suites.video import measure_video
+from worldline.world import World
+
+SuiteName = Literal["video", "honesty", "physics", "in-context"]
+SUITES: tuple[SuiteName, ...] = get_args(SuiteName)
+
+_LEADS: dict[SuiteName, str] = {
+    "video": "How good the pictures are, beside what needs no world.",
+    "honesty": "Whether the other figures mean what they say.",
+    "physics": "Whether the world knows what is there and how it moves.",
+    "in-context": "Whether a longer prompt makes better predictions where the physics differs between episodes.",
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Evaluation:
+    """All that was measured.
+
+    Attributes:
+        about: the world, the data and the plan, for JSON.
+        suites: by name.
+        commands: that which reproduces each suite.
+    """
+
+    about: Mapping[str, Any]
+    suites: Mapping[SuiteName, Suite]
+    commands: Mapping[SuiteName, str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON; every figure names its command."""
+        suites: dict[str, Any] = {}
+        for name, suite in self.suites.items():
+            content = suite.to_dict()
+            content["command"] = self.commands[name]
+            content["figures"] = [figure | {"command": self.commands[name]} for figure in content["figures"]]
+            suites[name] = content
+        return {**self.about, "suites": suites}
+
+
+def evaluate(
+    world: World,
+    episodes: Episodes,
+    plan: EvalPlan,
+    *,
+    commands: Mapping[SuiteName, str],
+    data: Sequence[str],
+    progress: Callable[[SuiteName], None] = lambda name: None,
+) -> Evaluation:
+    """Run the suites that `commands` names.
+
+    Args:
+        world: to measure.
+        episodes: that it was not trained on.
+        plan: how much.
+        commands: suite -> the words that run it again.
+        data: what the episodes are, in words.
+        progress: called with the name of each suite as it begins.
+    """
+    suites: dict[SuiteName, Suite] = {}
+    for name in commands:
+        progress(name)
+        match name:
+            case "video":
+                suites[name] = measure_video(world, episodes, plan)
+            case "honesty":
+                suites[name] = measure_honesty(world, episodes, plan)
+            case "physics":
+                suites[name] = measure_physics(world, episodes, plan)
+            case "in-context":
+                suites[name] = measure_in_context(world, episodes, plan)
+    about = {
+        "fingerprint": world.fingerprint(),
+        "num_parameters": sum(parameter.numel() for parameter in world.parameters()),
+        "provenance": dict(world.config.provenance),
+        "denoising_steps": world.sampler.num_steps,
+        "data": list(data),
+        "num_episodes": len(episodes),
+        "num_frames": sum(episodes.lengths()),
+        "rate_hz": world.config.rate_hz,
+        "plan": asdict(plan),
+    }
+    return Evaluation(about=about, suites=suites, commands=commands)
+
+
+def write_evaluation(evaluation: Evaluation, folder: Path, *, title: str) -> Path:
+    """Write `figures.json`, `videos/*.mp4` and `index.html` into `folder`; returns the page."""
+    (folder / "videos").mkdir(parents=True, exist_ok=True)
+    partial = folder / ".figures.json.partial"
+    partial.write_text(json.dumps(evaluation.to_dict(), indent=1, default=str), encoding="utf-8")
+    partial.replace(folder / "figures.json")
+    about = evaluation.about
+    trained = ", ".join(f"{name}: {value}" for name, value in about["provenance"].items()) or "not recorded"
+    page = Page(
+        f"Evaluation of {title}",
+        f"{about['num_parameters']:,} parameters, {about['denoising_steps']} denoising steps per frame. Measured on "
+        f"{about['num_episodes']} episodes ({about['num_frames']:,} frames) of {', '.join(about['data'])}.",
+    )
+    intro = [paragraph(f"Trained on: {trained}. Weights: {about['fingerprint'][:16]}.")]
+    intro.append(paragraph("Intervals: 95 %, bootstrapped over episodes. Floors need no world; docs/eval.md says how to read each figure."))
+    page.section("What was measured", *intro, anchor="about")
+    for name, suite in evaluation.suites.items():
+        blocks = [paragraph(_LEADS[name])]
+        if suite.figures:
+            header = ("figure", "value", "95 % interval", "floors", "windows / episodes", "seeds", "")
+            blocks.append(table(header, [_row(figure) for figure in suite.figures], stacked=True))
+        if suite.not_measured:
+            blocks += [heading("Not measured"), table(("what", "why"), list(suite.not_measured.items()), stacked=True)]
+        if suite.lines:
+            charts = [chart(line.series, line.title, x=line.x, x_label=line.x_label, y_label=line.y_label) for line in suite.lines]
+            blocks.append(side_by_side_charts(*charts))
+        blocks += [_film(film, folder / "videos" / f"{name}_{index}.mp4") for index, film in enumerate(suite.films)]
+        blocks += [heading("The command that reproduces these figures"), code(evaluation.commands[name])]
+        page.section(name.capitalize(), *blocks, anchor=name)
+    return page.write(folder / "index.html")
+
+
+def value_text(figure: Figure) -> str:
+    """Its value with its unit."""
+    return f"{number(figure.value)} {figure.unit}".strip()
+
+
+def interval_text(figure: Figure) -> str:
+    """Its interval, or nothing."""
+    return "" if figure.interval is None else f"{number(figure.interval[0])} to {number(figure.interval[1])}"
+
+
+def floors_text(figure: Figure) -> str:
+    """Its floors by name."""
+    return "; ".join(f"{name} {number(value)}" for name, value in figure.floors.items())
+
+
+def number(value: float) -> str:
+    """A number in a table: four significant digits at most."""
+    if not math.isfinite(value):
+        return "infinite" if value == math.inf else "undefined"
+    return f"{value:.2e}" if value and not 1e-3 <= abs(value) < 1e5 else f"{value:.4g}"
+
+
+def _row(figure: Figure) -> tuple[str, ...]:
+    count = f"{figure.sample.num_windows} / {figure.sample.num_episodes}" if figure.sample.num_windows else ""
+    seeds = ", ".join(map(str, figure.sample.seeds))
+    return figure.name, value_text(figure), interval_text(figure), floors_text(figure), count, seeds, figure.note
+
+
+def _film(film: Film, path: Path) -> Html:
+    frames = draw_panels([Panel(label=label, frames=shown) for label, shown in film.panels.items()])
+    write_video(path, frames, rate_hz=film.rate_hz)
+    inside = f"data:video/mp4;base64,{b64encode(path.read_bytes()).decode()}"
+    return video(inside, film.title, poster=frames[-1])
