@@ -5,7 +5,6 @@ May import: interfaces, data.decode, data.folder, data.lerobot, data.report, dat
 
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -189,8 +188,3 @@ def _index_folder(root: Path, action_columns: Sequence[str]) -> VideoIndex:
     labelled = [episode.actions for episode in episodes if episode.actions is not None]
     spec = spec_from_actions(torch.cat(labelled), tuple(action_columns)) if labelled else None
     return VideoIndex(root=root, episodes=tuple(episodes), action_spec=spec, report=report)
-
-
-def describe_shapes(index: VideoIndex) -> Counter[str]:
-    """Episodes by frame size and rate."""
-    return Counter({name: len(view.episodes) for name, view in index.buckets().items()})
