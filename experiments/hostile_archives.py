@@ -59,7 +59,7 @@ def extended(content: bytes, kind: bytes = tarfile.XHDTYPE) -> bytes:
 
 def parquet_bomb() -> bytes:
     sink = pa.BufferOutputStream()
-    pq.write_table(pa.table({f"column_{index}": np.zeros(9_000_000) for index in range(20)}), sink, compression="zstd")
+    pq.write_table(pa.table({f"column_{index}": np.zeros(9_000_000) for index in range(12)}), sink, compression="zstd")
     return sink.getvalue().to_pybytes()
 
 
@@ -75,25 +75,23 @@ def numpy_header(shape: str, dtype: str = "<f4") -> bytes:
     return b"\x93NUMPY\x01\0" + len(text).to_bytes(2, "little") + text
 
 
-def members(video: bytes, secret: Path, port: int) -> dict[str, Builder]:
-    """Bad members by what is wrong with them."""
+def one(name: str, content: bytes = b"", **changes: object) -> Builder:
+    """A single member."""
+    return lambda archive: add(archive, name, content, **changes)
 
-    def one(name: str, content: bytes = b"", **changes: object) -> Builder:
-        return lambda archive: add(archive, name, content, **changes)
 
-    def labels(suffix: str, content: bytes) -> Builder:
-        def build(archive: tarfile.TarFile) -> None:
-            add(archive, f"labelled.{suffix}", content)
-            add(archive, "labelled.mp4", video)
+def raw(content: bytes) -> Builder:
+    """Blocks as they are."""
 
-        return build
+    def build(archive: tarfile.TarFile) -> None:
+        assert archive.fileobj is not None
+        archive.fileobj.write(content)
 
-    def raw(content: bytes) -> Builder:
-        def build(archive: tarfile.TarFile) -> None:
-            assert archive.fileobj is not None
-            archive.fileobj.write(content)
+    return build
 
-        return build
+
+def astray(video: bytes, secret: Path) -> dict[str, Builder]:
+    """Members that lead elsewhere, are no files, or are too many."""
 
     def same_name(archive: tarfile.TarFile) -> None:
         for _ in range(3):
@@ -114,9 +112,7 @@ def members(video: bytes, secret: Path, port: int) -> dict[str, Builder]:
     def deep(archive: tarfile.TarFile) -> None:
         add(archive, "/".join(["deep"] * 400) + "/x.mp4", video)
 
-    sparse_map = b"00000000000\0" * 8 + b"\x01"
-    pickled = numpy_header("(1,)", "|O") + b"cos\nsystem\n(S'touch ../../outside/owned'\ntR."
-    found: dict[str, Builder] = {
+    return {
         "traversal": one("../../outside/escaped.mp4", video),
         "absolute": one(str(secret.parent / "escaped.mp4"), video),
         "backslash": one("..\\..\\outside\\escaped.mp4", video),
@@ -129,6 +125,13 @@ def members(video: bytes, secret: Path, port: int) -> dict[str, Builder]:
         "deep": deep,
         "same_name": same_name,
         "many": many,
+    }
+
+
+def lying(secret: Path) -> dict[str, Builder]:
+    """Headers that claim what is not so."""
+    sparse_map = b"00000000000\0" * 8 + b"\x01"
+    return {
         "sparse": raw(block("sparse.mp4", 512, tarfile.GNUTYPE_SPARSE, sparse_map) + bytes(504) + b"\x01" + bytes(512 * 300)),
         "sparse_attributes": raw(
             extended(attributes(("GNU.sparse.major", "1"), ("GNU.sparse.realsize", "9" * 15))) + block("s.mp4", 512) + bytes(512)
@@ -145,6 +148,21 @@ def members(video: bytes, secret: Path, port: int) -> dict[str, Builder]:
         "attributes_zero": raw(extended(b"0 path=x\n" * 1000)),
         "attributes_global": raw(extended(attributes(("path", str(secret))), tarfile.XGLTYPE)),
         "checksum": raw(block("x.mp4", 0)[:-1] + b"\x01"),
+    }
+
+
+def mislabelled(video: bytes, secret: Path, port: int) -> dict[str, Builder]:
+    """Labels and videos that are not what their names say."""
+
+    def labels(suffix: str, content: bytes) -> Builder:
+        def build(archive: tarfile.TarFile) -> None:
+            add(archive, f"labelled.{suffix}", content)
+            add(archive, "labelled.mp4", video)
+
+        return build
+
+    pickled = numpy_header("(1,)", "|O") + b"cos\nsystem\n(S'touch ../../outside/owned'\ntR."
+    return {
         "array_pickle": labels("npy", pickled),
         "array_shape": labels("npy", numpy_header("(1000000000, 1000000)") + bytes(64)),
         "array_negative": labels("npy", numpy_header("(-1, -1)") + bytes(64)),
@@ -165,20 +183,24 @@ def members(video: bytes, secret: Path, port: int) -> dict[str, Builder]:
         "video_playlist": one("list.mp4", playlists(str(secret))["concat"].encode()),
         "video_address": one("list.mp4", playlists(f"http://127.0.0.1:{port}/x.mp4")["hls"].encode()),
     }
-    return found
+
+
+def pack(build: Builder, video: bytes) -> bytes:
+    """An archive of bad members between two good ones."""
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w", format=tarfile.GNU_FORMAT) as archive:
+        add(archive, "good_before.mp4", video)
+        build(archive)
+        add(archive, "good_behind.mp4", video)
+    return file.getvalue()
 
 
 def write_archives(folder: Path, good: Path, secret: Path, port: int) -> int:
     """Write the archives; how many there are."""
     video = good.read_bytes()
     built: dict[str, bytes] = {}
-    for name, build in members(video, secret, port).items():
-        file = io.BytesIO()
-        with tarfile.open(fileobj=file, mode="w", format=tarfile.GNU_FORMAT) as archive:
-            add(archive, "good_before.mp4", video)
-            build(archive)
-            add(archive, "good_behind.mp4", video)
-        built[f"{name}.tar"] = file.getvalue()
+    for name, build in (astray(video, secret) | lying(secret) | mislabelled(video, secret, port)).items():
+        built[f"{name}.tar"] = pack(build, video)
     plain = built["many.tar"]
     zeros = gzip.compress(block("good.mp4", 8**11 - 1) + bytes(300 * 1024**2))
     headers = gzip.compress(b"".join(block(f"{number}.mp4", 0) for number in range(200_000)))

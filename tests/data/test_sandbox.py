@@ -140,11 +140,11 @@ def large_picture(path: Path, side: int) -> Path:
 
 
 def test_too_much_of_anything_is_stopped(square_video: Path, tmp_path: Path) -> None:
-    bomb = large_picture(tmp_path / "bomb.avi", 9000)
+    bomb = large_picture(tmp_path / "bomb.avi", 6500)
     any_size = DecodeLimits(max_pixels=10**8)
     limits = {
         "of processor time": SandboxLimits(cpu_seconds=0.02, cpu_seconds_per_mebibyte=0, decode=any_size),
-        "memory": SandboxLimits(memory_bytes=100 * 1024**2, decode=any_size),
+        "memory": SandboxLimits(memory_bytes=48 * 1024**2, decode=any_size),
         "from 1 to 100 pixels": SandboxLimits(decode=DecodeLimits(max_pixels=100)),
     }
     for reason, limit in limits.items():
@@ -160,11 +160,23 @@ def test_too_much_of_anything_is_stopped(square_video: Path, tmp_path: Path) -> 
 
 
 def test_a_silent_worker_is_replaced(square_video: Path) -> None:
-    with Sandbox(SandboxLimits(cpu_seconds=0.1, wall_slack=-200)) as sandbox:  # No patience at all.
+    with Sandbox(SandboxLimits(cpu_seconds=0.1, wall_slack=-300)) as sandbox:  # No patience at all.
         with pytest.raises(VideoError, match="without an end"):
             sandbox.read_clip(square_video, source="x")
         sandbox.limits = SandboxLimits()
         assert len(sandbox.read_clip(square_video, source="x")[0]) == 20
+
+
+def test_a_worker_that_falls_silent_half_way_leaves_the_frames_before(square_video: Path) -> None:
+    with Sandbox() as sandbox, sandbox.read_video(square_video, chunk_frames=1) as video:
+        chunks = iter(video)
+        frames = [next(chunks).frames]
+        os.killpg(video._job.worker._process.pid, signal.SIGSTOP)
+        video._job._wall_seconds = 0.0
+        frames += [chunk.frames for chunk in chunks]
+        assert 1 <= len(frames) < 20
+        assert "without an end" in str(video.damage)
+        assert torch.equal(torch.cat(frames), read_video(square_video).frames[: len(frames)])
 
 
 def test_a_killed_worker_is_replaced(square_video: Path) -> None:

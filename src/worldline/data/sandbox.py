@@ -58,7 +58,7 @@ class SandboxLimits:
     memory_bytes: int = 768 * MEBIBYTE
     cpu_seconds: float = 8.0
     cpu_seconds_per_mebibyte: float = 4.0
-    wall_slack: float = 6.0
+    wall_slack: float = 20.0
     max_file_bytes: int = 256 * MEBIBYTE
     max_frames: int = 1_000_000
     decode: DecodeLimits = field(default_factory=lambda: DecodeLimits(max_pixels=8192 * 4352))

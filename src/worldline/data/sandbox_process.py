@@ -148,8 +148,9 @@ class Output:
         self.memory = mmap.mmap(self.descriptor, num_bytes, prot=mmap.PROT_READ)
 
     def close(self) -> None:
-        """Unmap and free it."""
-        self.memory.close()
+        """Free it; where somebody still looks at it, as soon as nobody does."""
+        with contextlib.suppress(BufferError):
+            self.memory.close()
         os.close(self.descriptor)
 
 
