@@ -63,11 +63,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", type=Path, nargs="+")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--limit", type=int, help="about so many files, evenly chosen; all if not given")
     parser.add_argument("--size", type=int, default=128)
     arguments = parser.parse_args()
     config = CurateConfig(size=(arguments.size, arguments.size))
     paths = sorted(path for folder in arguments.folders for path in folder.rglob("*") if path.suffix in SUFFIXES)
     paths = list({hashlib.sha256(path.read_bytes()).hexdigest(): path for path in paths}.values())  # ingest sees equal bytes once, too
+    paths = paths[:: max(1, len(paths) // arguments.limit)] if arguments.limit else paths
     os.environ["OMP_NUM_THREADS"] = "1"
     cpu, wall = processor_seconds(), time.perf_counter()
     with ProcessPoolExecutor(arguments.workers, mp_context=get_context("fork")) as pool:
@@ -75,7 +77,8 @@ def main() -> None:
     alone = {"wall_seconds": time.perf_counter() - wall, "cpu_seconds": processor_seconds() - cpu}
     with tempfile.TemporaryDirectory() as scratch:
         command = [sys.executable, "-c", "import sys; from worldline.cli import main; sys.exit(main())", "ingest"]
-        command += [*map(str, arguments.folders), "--out", f"{scratch}/out", "--size", str(arguments.size), "--json"]
+        (Path(scratch) / "files.txt").write_text("".join(f"{path.absolute()}\n" for path in paths), encoding="utf-8")
+        command += [f"{scratch}/files.txt", "--out", f"{scratch}/out", "--size", str(arguments.size), "--json"]
         cpu, wall = processor_seconds(), time.perf_counter()
         done = subprocess.run([*command, "--workers", str(arguments.workers)], check=True, stdout=subprocess.PIPE)
         whole = {"wall_seconds": time.perf_counter() - wall, "cpu_seconds": processor_seconds() - cpu}

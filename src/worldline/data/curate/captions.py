@@ -102,6 +102,7 @@ def _post(url: str, body: bytes, config: CaptionConfig) -> bytes:
                 return response.read(_MAX_ANSWER_BYTES)
         except urllib.error.HTTPError as error:
             reason = f"HTTP {error.code} {error.reason}"
+            error.close()
             if error.code not in _RETRY_STATUS:
                 raise CaptionError(f"{url}: {reason}") from error
         except (OSError, ValueError) as error:

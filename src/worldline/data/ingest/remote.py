@@ -23,7 +23,6 @@ from worldline.data.sandbox import Sandbox
 from worldline.data.sources import SourceItem
 
 LOCAL = "local"
-_MAX_RETRIES = 10
 
 
 def execute_on_ray(
@@ -55,11 +54,14 @@ def execute_on_ray(
         raise ImportError('running on Ray needs it; pip install "worldline[ray]"') from error
     was_running = ray.is_initialized()
     if not was_running:
-        where: dict[str, Any] = {"num_cpus": num_workers} if address == LOCAL else {"address": address}
+        # Ray Data keeps a core's worth of resources back, so with one it would wait for ever; the pool below is what limits.
+        where: dict[str, Any] = (
+            {"num_cpus": 1 + (num_workers or len(os.sched_getaffinity(0)))} if address == LOCAL else {"address": address}
+        )
         ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, **where)
     spool = work.folder / "spool" / uuid.uuid4().hex
     try:
-        rows = [{"item": _spooled(item, spool)} for item in items]
+        rows = [_row_of(_spooled(item, spool)) for item in items]
         if not rows:
             return
         context = ray.data.DataContext.get_current()
@@ -67,7 +69,6 @@ def execute_on_ray(
         results = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
             _Process(work.folder.absolute(), work.settings_key, config),
             num_cpus=1,
-            max_retries=_MAX_RETRIES,
             compute=ray.data.TaskPoolStrategy(size=num_workers),
         )
         for row in results.iter_rows():
@@ -85,7 +86,14 @@ class _Process:
         self._folder, self._settings_key, self._config = folder, settings_key, config
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        item: SourceItem = row["item"]
+        item = SourceItem(
+            key=row["key"],
+            name=row["name"],
+            source=row["source"],
+            path=Path(row["path"]),
+            start_seconds=row["start_seconds"],
+            end_seconds=row["end_seconds"],
+        )
         work = WorkFolder(self._folder, self._settings_key)
         if not work.has_result(item.key):  # A second attempt finds what the first one left.
             execute_one(item, work, self._config, _sandbox())
@@ -102,12 +110,24 @@ def _sandbox() -> Sandbox:
     return _sandboxes[os.getpid()]
 
 
+def _row_of(item: SourceItem) -> dict[str, Any]:
+    """What a pass needs of an item, in types that Arrow knows."""
+    return {
+        "key": item.key,
+        "name": item.name,
+        "source": item.source,
+        "path": str(item.path),
+        "start_seconds": item.start_seconds,
+        "end_seconds": item.end_seconds,
+    }
+
+
 def _spooled(item: SourceItem, spool: Path) -> SourceItem:
-    """The item with its content in a file, and without labels, which the passes do not need."""
-    bare = dataclasses.replace(item, actions=None, states=None, rewards=None, action_names=())
-    if item.content is None:
-        return dataclasses.replace(bare, path=None if item.path is None else item.path.absolute())
+    """The item as a file: its own, or one with its content, so that other processes find it."""
+    if item.path is not None:
+        return dataclasses.replace(item, path=item.path.absolute())
+    assert item.content is not None
     spool.mkdir(parents=True, exist_ok=True)
     path = spool / hashlib.sha256(item.key.encode()).hexdigest()
     path.write_bytes(item.content)
-    return dataclasses.replace(bare, content=None, path=path)
+    return dataclasses.replace(item, content=None, path=path)
