@@ -181,6 +181,9 @@ class MujocoStage(Simulator):
             # A contact with a flexible body has no geom on that side, but its flex: counted from -2 downwards, since -1 is none.
             contacts.append(np.where(found.geom >= 0, found.geom, -2 - found.flex))
         self._contacts = np.concatenate(contacts)
+        # A step ends with new coordinates and the old places of bodies: state, events and picture have to be of one moment.
+        self._mujoco.mj_kinematics(self.model, self.data)
+        self._mujoco.mj_flex(self.model, self.data)
         # MuJoCo starts over, without a word to the caller, when a number is out of hand.
         if any(self.data.warning[int(kind)].number for kind in self._divergences):
             raise FloatingPointError(f"the simulation of {self.name} diverged at {self.data.time:.2f} s with attributes {self._attributes}")

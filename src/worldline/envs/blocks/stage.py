@@ -104,7 +104,7 @@ class BlockStage(MujocoStage):
         values = np.zeros(3 + self.max_blocks * 13)
         values[:3] = self._tip()
         for index in range(len(self.blocks)):
-            at, velocity = 3 + 7 * index, 3 + 6 * index
+            at, velocity = 7 * index, 6 * index  # the blocks come first in the model, the stick last
             values[3 + 13 * index : 16 + 13 * index] = *self.data.qpos[at : at + 7], *self.data.qvel[velocity : velocity + 6]
         return values
 
