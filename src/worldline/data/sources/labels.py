@@ -234,8 +234,8 @@ def _fact(value: Any) -> Fact | None:
             number = kind(text)
         except ValueError:
             continue
-        # "007" and "1e999" are names rather than numbers.
-        if math.isfinite(number) and (kind is float or str(number) == text):
+        # "007", "1_000" and "1e999" are names rather than numbers.
+        if math.isfinite(number) and (str(number) == text if kind is int else not text.isdigit() and "_" not in text):
             return number
     return {"true": True, "false": False}.get(text.lower(), text)
 
