@@ -7,7 +7,7 @@ pytest.importorskip("jupedsim", reason="needs worldline[sim-crowd] and jupedsim 
 pytest.importorskip("cv2", reason="needs worldline[sim-crowd]")
 
 from worldline.envs.crowds.crowd import JAM_PEOPLE, MAX_PEOPLE, TOUCH_M, Bottleneck, Counterflow, Crowd
-from worldline.envs.record import draw_attributes, record, replay
+from worldline.envs.record import Split, draw_attributes, record, replay
 
 DOMAINS = (Counterflow, Bottleneck)
 
@@ -33,7 +33,7 @@ def test_an_episode_repeats_and_speed_changes_it(domain: type[Crowd]) -> None:
 
 @pytest.mark.parametrize("domain", DOMAINS)
 @pytest.mark.parametrize("split", ["train", "ood"])
-def test_events_are_what_positions_say(domain: type[Crowd], split: str) -> None:
+def test_events_are_what_positions_say(domain: type[Crowd], split: Split) -> None:
     crowd = domain()
     attributes = draw_attributes(crowd, seed=6, split=split)
     crowd.reset(6, attributes)

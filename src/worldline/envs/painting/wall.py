@@ -48,7 +48,7 @@ class PaintedRoom(Simulator):
         low=(0.0, 0.0, 0.0, -0.5, 0.0), high=(1.0, 1.0, 1.0, 0.5, 1.0), names=("x", "y", "pressure", "hue_shift", "radius")
     )
     state_names: ClassVar[tuple[str, ...]] = (
-        "brush_x", "brush_y", "pressure", "hue", "radius_pixels", *(f"{part}_painted" for part in PARTS), "wall_bottom",
+        "brush_x", "brush_y", "pressure", "hue_shift", "radius_pixels", *(f"{part}_painted" for part in PARTS), "wall_bottom",
     )  # fmt: skip
     event_names: ClassVar[tuple[str, ...]] = (
         "paint_outside_wall", "paint_on_skirting", "paint_on_rug", "paint_on_floor", "paint_on_fixture", "wall_covered",
@@ -133,8 +133,7 @@ class PaintedRoom(Simulator):
         painted = self._pixels[..., 3] > PAINTED_OPACITY
         shares = [float(painted[mask].mean()) if mask.any() else 0.0 for mask in self._room.masks.values()]
         x, y, pressure, shift, _ = self._tool
-        hue = (self._paint[0] + shift) % 1.0
-        self._state = np.array([x, y, pressure, hue, _radius(self._tool), *shares, 1 - self._room.wall_bottom / SIZE])
+        self._state = np.array([x, y, pressure, shift, _radius(self._tool), *shares, 1 - self._room.wall_bottom / SIZE])
 
     def render(self, size: int) -> np.ndarray:
         """The room with its paint, and the robot's arm with the brush in front."""
