@@ -85,7 +85,7 @@ class FetchPush(Simulator):
         table = np.flatnonzero(model.geom_bodyid == model.body("table0").id)
         # MuJoCo takes the larger friction of a pair, so both sides change.
         model.geom_friction[np.concatenate([self._block_geoms, table]), 0] *= float(attributes["friction_scale"])
-        self._mujoco.mj_setConst(model, self._env.data)  # what else follows from a mass
+        # No `mj_setConst` after this: it would anchor the weld that moves the hand elsewhere.
         self._observation, _ = self._env.reset(seed=seed)
         azimuth, elevation = (float(attributes[f"camera_{angle}_degrees"]) for angle in ("azimuth", "elevation"))
         self._camera.view = free_view((1.3, 0.75, 0.5), distance=1.2, azimuth=azimuth, elevation=elevation)

@@ -60,9 +60,10 @@ class MujocoCamera:
         _graphics(os.getpid()).make_current()
         if self._drawing is None:
             self._drawing = self._mujoco.MjrContext(self._model, self._mujoco.mjtFontScale.mjFONTSCALE_100)
-            self._mujoco.mjr_setBuffer(self._mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._drawing)
             self._scene = self._mujoco.MjvScene(self._model, _MAX_GEOMS)
             self._scene.flags[self._mujoco.mjtRndFlag.mjRND_REFLECTION] = False
+        # Every time: another camera of this process may have drawn, or gone, since.
+        self._mujoco.mjr_setBuffer(self._mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._drawing)
         everything = self._mujoco.mjtCatBit.mjCAT_ALL
         self._mujoco.mjv_updateScene(self._model, data, self.option, None, self.view, everything, self._scene)
         viewport = self._mujoco.MjrRect(0, 0, pixels, pixels)
