@@ -1,6 +1,8 @@
 """Data: video and labels from files, into stores that training reads fast, and back out.
 
     decode, encode     one video file in, one out
+    media, sandbox     what a decoder may do; the same in processes that may die, for files of strangers
+    sources            whatever people have, as one stream of encoded video with labels
     folder, lerobot    a folder of videos, a LeRobotDataset: iterators of `Clip`
     lerobot_writer     clips -> LeRobotDataset v3.0
     episodes, latents  memory-mapped stores of pixels and of a tokenizer's latents
