@@ -111,6 +111,8 @@ def open_video(file: BinaryIO, limits: DecodeLimits) -> Generator[tuple[InputCon
             yield container, stream
     except VideoError:
         raise
+    except av.ArgumentError as error:  # What FFmpeg says of a format that is not on the list.
+        raise VideoError(f"not readable as video (damaged, or of a format other than {FORMATS.replace(',', ', ')})") from error
     except (*DECODE_ERRORS, OSError) as error:
         raise VideoError(f"not readable as video ({reason_of(error)})") from error
 
