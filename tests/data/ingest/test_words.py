@@ -63,7 +63,9 @@ def endpoint() -> Iterator[Endpoint]:
 
 
 def config_for(endpoint: Endpoint, **changes: object) -> CaptionConfig:
-    return CaptionConfig(endpoint=f"http://127.0.0.1:{endpoint.server_port}/v1", model="seer", timeout_seconds=0.5, **changes)
+    return CaptionConfig(
+        endpoint=f"http://127.0.0.1:{endpoint.server_port}/v1", model="seer", timeout_seconds=30, retry_seconds=0.01, **changes
+    )
 
 
 FRAMES = [np.full((16, 16, 3), (250, 10, 10), np.uint8)] * 2

@@ -38,6 +38,7 @@ class CaptionConfig:
         max_tokens: of the answer.
         timeout_seconds: per request.
         num_attempts: requests per clip before it stays without a caption.
+        retry_seconds: waited after the first that failed; twice as long after each further one.
     """
 
     endpoint: str
@@ -47,6 +48,7 @@ class CaptionConfig:
     max_tokens: int = 96
     timeout_seconds: float = 60.0
     num_attempts: int = 3
+    retry_seconds: float = 1.0
 
     def __post_init__(self) -> None:
         if not self.endpoint.startswith(("http://", "https://")):
@@ -108,7 +110,7 @@ def _post(url: str, body: bytes, config: CaptionConfig) -> bytes:
         except (OSError, ValueError) as error:
             reason = str(error)
         if attempt + 1 < config.num_attempts:
-            time.sleep(min(2.0**attempt, 30.0) * min(1.0, config.timeout_seconds))
+            time.sleep(config.retry_seconds * 2**attempt)
     raise CaptionError(f"{url}: no answer after {config.num_attempts} attempts ({reason})")
 
 
