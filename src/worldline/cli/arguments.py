@@ -151,6 +151,7 @@ class Eval:
         world: a folder that `worldline train` wrote, a hub repository as owner/name, or the name of a bundled world.
         data: stores or LeRobotDatasets that the world was not trained on; what its run held out if not given.
         suite: which suites; all if not given.
+        probe_data: what linear probes are fitted on; what the run was trained on if neither is given, else other measured episodes.
         out: folder of what is written.
         sources: only episodes of these sources.
         episodes: at most as many are read.
@@ -170,6 +171,7 @@ class Eval:
     world: Positional[str]
     data: tuple[Path, ...] = ()
     suite: tuple[Literal["video", "honesty", "physics", "in-context"], ...] = ()
+    probe_data: tuple[Path, ...] = ()
     out: Path = Path("eval")
     sources: tuple[str, ...] = ()
     episodes: int = 200

@@ -1,6 +1,6 @@
 """`worldline eval`: see `cli.arguments.Eval`.
 
-May import: eval.suites, world, the other files of cli. Refuses to know: how anything is measured.
+May import: eval.suites, data, world, the other files of cli. Refuses to know: how anything is measured.
 """
 
 import shlex
@@ -12,9 +12,11 @@ import torch
 from worldline.cli.arguments import Eval
 from worldline.cli.load import load_world
 from worldline.cli.report import Report, table
-from worldline.eval.suites.episodes import EvalPlan, held_out_of_run, open_episodes
+from worldline.data import EpisodeStore
+from worldline.eval.suites.episodes import Episodes, EvalPlan, held_out_of_run, open_episodes
 from worldline.eval.suites.figures import Figure
 from worldline.eval.suites.report import SUITES, Evaluation, SuiteName, evaluate, floors_text, interval_text, value_text, write_evaluation
+from worldline.world import World
 
 _DEFAULTS = Eval(world="")
 _NOT_IN_COMMAND = ("world", "suite", "out", "json")
@@ -37,6 +39,7 @@ def run(arguments: Eval) -> Report:
     paths = arguments.data or _data_of_run(arguments.world)
     sources = arguments.sources or _held_out(paths)
     episodes = open_episodes(world, paths, sources=sources, max_episodes=arguments.episodes, state_names=arguments.state_names)
+    probed = _probe_data(world, arguments, paths, sources)
     data = [f"{path} ({'sources that were held out' if sources else 'all sources'})" for path in paths]
     evaluation = evaluate(
         world,
@@ -44,6 +47,7 @@ def run(arguments: Eval) -> Report:
         plan,
         commands={suite: _command(arguments, suite) for suite in arguments.suite or SUITES},
         data=data,
+        probe_episodes=probed,
         progress=lambda name: print(f"measuring {name} ...", file=sys.stderr),
     )
     page = write_evaluation(evaluation, arguments.out, title=arguments.world)
@@ -73,6 +77,18 @@ def _held_out(paths: tuple[Path, ...]) -> tuple[str, ...] | None:
     return found[0] if len(paths) == 1 else None
 
 
+def _probe_data(world: World, arguments: Eval, paths: tuple[Path, ...], sources: tuple[str, ...] | None) -> Episodes | None:
+    """What linear probes are fitted on: as told, else what the run was trained on, else nothing but the measured episodes themselves."""
+    most = 2 * arguments.episodes
+    if arguments.probe_data:
+        return open_episodes(world, arguments.probe_data, max_episodes=most, state_names=arguments.state_names)
+    if arguments.data or sources is None or (arguments.suite and "physics" not in arguments.suite):
+        return None
+    kept = set(sources)
+    training = [source for source in EpisodeStore.open(paths[0]).sources if source not in kept]
+    return open_episodes(world, paths, sources=training, max_episodes=most, state_names=arguments.state_names) if training else None
+
+
 def _command(arguments: Eval, suite: SuiteName) -> str:
     words = ["worldline", "eval", arguments.world]
     for name in Eval.__dataclass_fields__:
@@ -92,7 +108,9 @@ def _text(evaluation: Evaluation, page: Path) -> str:
     for name, suite in evaluation.suites.items():
         lines += ["", name, ""]
         if suite.figures:
-            lines.append(table(("", "value", "95 % interval", "windows/episodes", "floors"), [_row(figure) for figure in suite.figures]))
+            rows = table(("", "value", "95 % interval", "windows/episodes"), [_row(figure) for figure in suite.figures]).splitlines()
+            floors = ["floors", *map(floors_text, suite.figures)]
+            lines += [f"{row}  {floor}".rstrip() for row, floor in zip(rows, floors, strict=True)]
         lines += [f"not measured: {what}: {why}" for what, why in suite.not_measured.items()]
         lines.append(f"again: {evaluation.commands[name]}")
     return "\n".join([*lines, "", f"wrote {page} and {page.parent / 'figures.json'}"])
@@ -100,4 +118,4 @@ def _text(evaluation: Evaluation, page: Path) -> str:
 
 def _row(figure: Figure) -> tuple[str, ...]:
     count = f"{figure.sample.num_windows}/{figure.sample.num_episodes}" if figure.sample.num_windows else ""
-    return figure.name, value_text(figure), interval_text(figure), count, floors_text(figure)
+    return figure.name, value_text(figure), interval_text(figure), count

@@ -1,6 +1,6 @@
 """Where are the balls: a parser of discs of known colours on a plain ground, to less than a pixel, and velocities from it.
 
-The measure of PhyWorld (Kang et al., 2024): the mean absolute difference of a ball's velocity between an imagined video and the simulator.
+The measure of PhyWorld (Kang et al., 2024): how far a ball's velocity in an imagined video is from that in the simulator.
 
 May import: torch. Refuses to know: worlds, simulators, which colours there are.
 
@@ -10,17 +10,20 @@ Shapes: B videos, T frames, N colours.
 import torch
 from torch import Tensor
 
-_SOFTNESS = 0.15  # of the assignment of a pixel to a colour, in units of brightness
 _LOST = 0.25  # share of its true size below which a ball counts as lost
+_NEAR = 1.5  # radii around a ball's rough place that are looked at, so that noise elsewhere does not pull its centre
 
 
 def color_shares(frames: Tensor, palette: Tensor) -> Tensor:
-    """How much of each pixel is of each colour: frames (B, T, 3, H, W), palette (B, N, 3) -> (B, T, N, H, W), which add up to 1.
+    """How much of each pixel is of each colour: frames (B, T, 3, H, W), palette (B, N, 3) -> (B, T, N - 1, H, W) in [0, 1].
 
-    A pixel half of one colour and half of another lies between them, and is shared by them.
+    The last colour is the background, whose share is what is left. A pixel is taken for a mixture, as it is at the soft edge of a disc, and
+    unmixed by least squares; so the first moments of the shares are those of the discs.
     """
-    distance = (frames.unsqueeze(2) - palette[:, None, :, :, None, None]).square().sum(3)
-    return torch.softmax(-distance / (2 * _SOFTNESS**2), dim=2)
+    ground = palette[:, -1]
+    directions = palette[:, :-1] - ground[:, None]
+    unmix = torch.linalg.pinv(directions.mT)
+    return torch.einsum("bnc,btchw->btnhw", unmix, frames - ground[:, None, :, None, None]).clamp(0, 1)
 
 
 def find_discs(share: Tensor, expected: Tensor) -> Tensor:
@@ -30,14 +33,24 @@ def find_discs(share: Tensor, expected: Tensor) -> Tensor:
         share: of the colour.
         expected: (B,) size in pixels; less than a quarter of it counts as lost.
     """
-    height, width = share.shape[-2:]
-    weight = torch.where(share > 0.3, share, torch.zeros_like(share))  # noise elsewhere must not pull the centre
-    mass = weight.sum((-2, -1))
-    x = torch.arange(width, dtype=share.dtype) + 0.5
-    y = torch.arange(height, dtype=share.dtype) + 0.5
-    center = torch.stack([(weight.sum(-2) * x).sum(-1), (weight.sum(-1) * y).sum(-1)], dim=-1) / mass.clamp_min(1e-6).unsqueeze(-1)
+    rough, mass = _center(torch.where(share > 0.5, share, torch.zeros_like(share)))
+    y = torch.arange(share.shape[-2], dtype=share.dtype)[:, None] + 0.5
+    x = torch.arange(share.shape[-1], dtype=share.dtype)[None] + 0.5
+    reach = _NEAR * (expected / torch.pi).sqrt()[:, None, None, None] + 1
+    far = (x - rough[..., :1, None]) ** 2 + (y - rough[..., 1:, None]) ** 2 > reach**2
+    center, _ = _center(share.masked_fill(far, 0))
     lost = mass < _LOST * expected[:, None]
     return center.masked_fill(lost.unsqueeze(-1), torch.nan)
+
+
+def _center(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Centre of mass (..., 2) and mass (...) of weights (..., H, W)."""
+    height, width = weight.shape[-2:]
+    mass = weight.sum((-2, -1))
+    x = torch.arange(width, dtype=weight.dtype) + 0.5
+    y = torch.arange(height, dtype=weight.dtype) + 0.5
+    moments = torch.stack([(weight.sum(-2) * x).sum(-1), (weight.sum(-1) * y).sum(-1)], dim=-1)
+    return moments / mass.clamp_min(1e-6).unsqueeze(-1), mass
 
 
 def touches_border(share: Tensor) -> Tensor:

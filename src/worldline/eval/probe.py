@@ -70,17 +70,32 @@ def cross_probe(features: Tensor, targets: Tensor, episodes: Tensor) -> CrossPro
     if len(episodes.unique()) < 2 * NUM_FOLDS:
         raise ValueError(f"a probe needs {2 * NUM_FOLDS} episodes or more, got {len(episodes.unique())}")
     folds = fold_of(episodes)
-    inner = folds == 1
-    outer = (folds != 0) & ~inner
-    candidates = _fit(features[outer], targets[outer], PENALTIES)
-    variance = targets[outer].double().var(0).clamp_min(1e-12)
-    errors = [float(((probe(features[inner]) - targets[inner]) ** 2 / variance).mean()) for probe in candidates]
-    penalty = PENALTIES[errors.index(min(errors))]
+    penalty = _choose_penalty(features, targets, inner=folds == 1, outer=folds > 1)
     probes = tuple(fit_probe(features[folds != fold], targets[folds != fold], penalty) for fold in range(NUM_FOLDS))
     predicted = torch.empty(len(features), targets.shape[1], dtype=torch.float64)
     for fold, probe in enumerate(probes):
         predicted[folds == fold] = probe(features[folds == fold])
     return CrossProbe(probes=probes, folds=folds, predicted=predicted)
+
+
+def best_probe(features: Tensor, targets: Tensor, episodes: Tensor) -> Probe:
+    """Fit on all rows, with the penalty that does best on a fifth of the episodes when fitted on the others.
+
+    Raises:
+        ValueError: if there are fewer than 10 episodes.
+    """
+    if len(episodes.unique()) < 2 * NUM_FOLDS:
+        raise ValueError(f"a probe needs {2 * NUM_FOLDS} episodes or more, got {len(episodes.unique())}")
+    inner = fold_of(episodes) == 0
+    return fit_probe(features, targets, _choose_penalty(features, targets, inner=inner, outer=~inner))
+
+
+def _choose_penalty(features: Tensor, targets: Tensor, *, inner: Tensor, outer: Tensor) -> float:
+    """The penalty whose fit on the rows `outer` does best on the rows `inner`."""
+    candidates = _fit(features[outer], targets[outer], PENALTIES)
+    variance = targets[outer].double().var(0).clamp_min(1e-12)
+    errors = [float(((probe(features[inner]) - targets[inner]) ** 2 / variance).mean()) for probe in candidates]
+    return PENALTIES[errors.index(min(errors))]
 
 
 def _fit(features: Tensor, targets: Tensor, penalties: tuple[float, ...]) -> list[Probe]:

@@ -9,13 +9,14 @@ Shapes: B windows, P prompt frames, T frames, S tokens, C channels, D components
 """
 
 import math
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from worldline.eval.metrics import bootstrap_interval
-from worldline.eval.probe import CrossProbe, cross_probe, fold_of
+from worldline.eval.probe import CrossProbe, Probe, best_probe, cross_probe
 from worldline.eval.suites.episodes import Episodes, EvalPlan, roll
 from worldline.eval.suites.figures import Figure, Sample, Suite, pooled
 from worldline.eval.suites.honesty import correlation
@@ -30,9 +31,17 @@ _MOST_LISTED = 24
 _PIXEL_GRID = 8
 
 
-def measure_physics(world: World, episodes: Episodes, plan: EvalPlan) -> Suite:
-    """Measure whichever of the parts the data allows."""
-    parts = [_probes(world, episodes, plan), measure_permanence(world, episodes, plan), measure_phyworld(world, episodes, plan)]
+def measure_physics(world: World, episodes: Episodes, plan: EvalPlan, *, probe_episodes: Episodes | None = None) -> Suite:
+    """Measure whichever of the parts the data allows.
+
+    Args:
+        world: to measure.
+        episodes: that it was not trained on.
+        plan: how much.
+        probe_episodes: that the linear probe is fitted on; they may be of the world's training. If None, other measured episodes.
+    """
+    probes = _probes(world, episodes, plan, probe_episodes)
+    parts = [probes, measure_permanence(world, episodes, plan), measure_phyworld(world, episodes, plan)]
     return Suite(
         name="physics",
         figures=tuple(figure for part in parts for figure in part.figures),
@@ -66,39 +75,75 @@ def probe_targets(states: Tensor, names: tuple[str, ...], rate_hz: float) -> tup
     return torch.stack(columns, dim=1), labels
 
 
-def _probes(world: World, episodes: Episodes, plan: EvalPlan) -> Suite:
-    name = "linear probe"
-    if any(clip.states is None for clip in episodes.clips):
-        return Suite(name=name, not_measured={name: "not every episode has ground-truth states"})
-    if not episodes.state_names:
-        return Suite(name=name, not_measured={name: "the components of the states have no names; give them with --state-names"})
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Rows:
+    """Frames with what a probe sees and what it is to find: (N, F), (N, pixels), (N, K), (N,), and the K labels."""
+
+    latents: Tensor
+    pixels: Tensor
+    targets: Tensor
+    owners: Tensor
+    labels: list[tuple[str, str]]
+
+
+def _rows(world: World, episodes: Episodes, max_rows: int) -> _Rows:
     usable = [index for index, length in enumerate(episodes.lengths()) if length >= 2]
-    if len(usable) < 10:
-        return Suite(name=name, not_measured={name: f"needs 10 episodes of two frames or more, the data has {len(usable)}"})
-    per_episode = max(2, MAX_ROWS // len(usable) + 1)
     latents, pixels, targets, owners = [], [], [], []
     labels: list[tuple[str, str]] = []
-    rate = world.config.rate_hz or 1.0
     for index in usable:
-        count = min(episodes.lengths()[index], per_episode)
+        count = min(episodes.lengths()[index], max(2, max_rows // len(usable) + 1))
         frames = episodes.frames((index, 0), count)
         latents.append(_pairs(encode(world, frames)))
         pixels.append(_pairs(F.adaptive_avg_pool2d(frames, _PIXEL_GRID).flatten(1)))
-        values, labels = probe_targets(episodes.states((index, 0), count).double(), episodes.state_names, rate)
+        states = episodes.states((index, 0), count).double()
+        values, labels = probe_targets(states, episodes.state_names, world.config.rate_hz or 1.0)
         targets.append(values)
         owners += [index] * (count - 1)
-    truth, clusters = torch.cat(targets), torch.tensor(owners)
-    varies = truth.std(0) > 1e-6 * (1 + truth.abs().mean(0))
-    not_measured = {f"probe of {label}": "does not vary" for (label, _), one in zip(labels, varies.tolist(), strict=True) if not one}
-    truth, labels = truth[:, varies], [label for label, one in zip(labels, varies.tolist(), strict=True) if one]
+    return _Rows(
+        latents=torch.cat(latents), pixels=torch.cat(pixels), targets=torch.cat(targets), owners=torch.tensor(owners), labels=labels
+    )
+
+
+def _why_no_probe(episodes: Episodes) -> str | None:
+    if any(clip.states is None for clip in episodes.clips):
+        return "not every episode has ground-truth states"
+    if not episodes.state_names:
+        return "the components of the states have no names; give them with --state-names"
+    num_usable = sum(length >= 2 for length in episodes.lengths())
+    return None if num_usable >= 10 else f"needs 10 episodes of two frames or more, the data has {num_usable}"
+
+
+def _probes(world: World, episodes: Episodes, plan: EvalPlan, fitted_on: Episodes | None) -> Suite:
+    name = "linear probe"
+    why = _why_no_probe(episodes) or (None if fitted_on is None else _why_no_probe(fitted_on))
+    if why:
+        return Suite(name=name, not_measured={name: why})
+    rows = _rows(world, episodes, MAX_ROWS)
+    varies = rows.targets.std(0) > 1e-6 * (1 + rows.targets.abs().mean(0))
+    pairs = list(zip(rows.labels, varies.tolist(), strict=True))
+    not_measured = {f"probe of {label}": "does not vary" for (label, _), one in pairs if not one}
+    truth, labels = rows.targets[:, varies], [label for label, one in pairs if one]
     if not labels:
         return Suite(name=name, not_measured={name: "nothing in the states varies"})
-    found = cross_probe(torch.cat(latents), truth, clusters)
-    floor = cross_probe(torch.cat(pixels), truth, clusters)
-    figures = _correlations(found, floor, truth, clusters, labels)
-    folds = dict(zip(usable, fold_of(torch.tensor(usable)).tolist(), strict=True))
+    if fitted_on is None:
+        found, floor = (cross_probe(features, truth, rows.owners) for features in (rows.latents, rows.pixels))
+        basis = f"fitted on four fifths of {len(rows.owners.unique())} episodes, five times"
+    else:
+        base = _rows(world, fitted_on, 4 * MAX_ROWS)
+        found, floor = (
+            _applied(best_probe(known, base.targets[:, varies], base.owners), features)
+            for known, features in ((base.latents, rows.latents), (base.pixels, rows.pixels))
+        )
+        basis = f"fitted on {len(base.owners):,} frames of {len(base.owners.unique())} other episodes"
+    figures = _correlations(found, floor, truth, rows.owners, labels, basis=basis)
+    folds = dict(zip(rows.owners.tolist(), found.folds.tolist(), strict=True))
     ahead, more = _imagined(world, episodes, plan, found, labels=labels, folds=folds)
     return Suite(name=name, figures=(*figures, *ahead), not_measured=not_measured | more)
+
+
+def _applied(probe: Probe, features: Tensor) -> CrossProbe:
+    """One probe for all rows."""
+    return CrossProbe(probes=(probe,), folds=torch.zeros(len(features), dtype=torch.long), predicted=probe(features))
 
 
 @torch.no_grad()
@@ -113,7 +158,9 @@ def _pairs(features: Tensor) -> Tensor:
     return torch.cat([features[:-1], features[1:]], dim=1)
 
 
-def _correlations(found: CrossProbe, floor: CrossProbe, truth: Tensor, clusters: Tensor, labels: list[tuple[str, str]]) -> list[Figure]:
+def _correlations(
+    found: CrossProbe, floor: CrossProbe, truth: Tensor, clusters: Tensor, labels: list[tuple[str, str]], *, basis: str
+) -> list[Figure]:
     count = Sample(num_windows=len(truth), num_episodes=len(clusters.unique()))
 
     def rows(predicted: Tensor, columns: list[int]) -> Tensor:
@@ -127,7 +174,7 @@ def _correlations(found: CrossProbe, floor: CrossProbe, truth: Tensor, clusters:
             continue
         moments, floor_moments = rows(found.predicted, columns), rows(floor.predicted, columns)
         bars = correlation(floor_moments.mean(0))
-        note = "Pearson's r on episodes that the probe was not fitted on; latents of two frames"
+        note = f"Pearson's r on episodes that the probe has not seen; latents of two frames; {basis}"
         ((mean, interval),) = pooled(lambda means: correlation(means).mean(-1), moments, clusters)
         floors = {f"probe of {_PIXEL_GRID} x {_PIXEL_GRID} pixels": float(bars.mean()), "chance": 0.0}
         title = f"probe r, mean of {len(columns)} {kind} components"

@@ -72,7 +72,7 @@ def _why_not(episodes: Episodes) -> str | None:
 def _velocity_errors(
     world: World, episodes: Episodes, plan: EvalPlan, among: list[int], *, motion: str, rate: float
 ) -> tuple[Tensor, Tensor] | str:
-    """(B, 4): mean absolute velocity error of the imagined, true, re-drawn and still balls of each window; and their episodes (B,)."""
+    """(B, 4): mean length of the velocity error of the imagined, true, re-drawn and still balls of each window; and their episodes (B,)."""
     lengths = episodes.lengths()
     among = [index for index in among if lengths[index] > PROMPT_FRAMES + 1]
     if len(among) < 2:
@@ -104,7 +104,7 @@ def _velocity_errors(
         wanted = (place[:, 1:] - place[:, :-1]) * rate
         valid = (usable[:, 1:] & usable[:, :-1]).float()
         for column, name in enumerate(("imagined", "true", "drawn", "still")):
-            sums[:, column] += ((speed[name] - wanted).abs().mean(-1) * valid).sum(1).float()
+            sums[:, column] += ((speed[name] - wanted).norm(dim=-1) * valid).sum(1).float()
         weights += valid.sum(1)
     if int((weights > 0).sum()) < 2:
         return "in fewer than two windows a ball is wholly in view for two frames"

@@ -65,6 +65,7 @@ def evaluate(
     *,
     commands: Mapping[SuiteName, str],
     data: Sequence[str],
+    probe_episodes: Episodes | None = None,
     progress: Callable[[SuiteName], None] = lambda name: None,
 ) -> Evaluation:
     """Run the suites that `commands` names.
@@ -75,6 +76,7 @@ def evaluate(
         plan: how much.
         commands: suite -> the words that run it again.
         data: what the episodes are, in words.
+        probe_episodes: that linear probes are fitted on; other measured episodes if None.
         progress: called with the name of each suite as it begins.
     """
     suites: dict[SuiteName, Suite] = {}
@@ -86,7 +88,7 @@ def evaluate(
             case "honesty":
                 suites[name] = measure_honesty(world, episodes, plan)
             case "physics":
-                suites[name] = measure_physics(world, episodes, plan)
+                suites[name] = measure_physics(world, episodes, plan, probe_episodes=probe_episodes)
             case "in-context":
                 suites[name] = measure_in_context(world, episodes, plan)
     about = {

@@ -1,0 +1,117 @@
+"""`worldline eval` from end to end, on a world of random weights."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from worldline.cli import main
+from worldline.data import EpisodeStore
+from worldline.envs.pusht import pusht_action_spec
+from worldline.interfaces import Clip
+
+STATES = ("agent_x", "agent_y", "agent_angle")
+SMALL = ["--windows", "6", "--seeds", "2", "--samples", "2", "--long-rollouts", "2", "--state-names", *STATES]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve episodes of a square that goes where the action says, at the world's 5 Hz."""
+    clips = []
+    for index in range(12):
+        targets = torch.rand(24, 2) * 512
+        places = targets.roll(1, 0)
+        frames = torch.full((24, 3, 32, 32), 200, dtype=torch.uint8)
+        for time, (x, y) in enumerate((places / 512 * 24).long().tolist()):
+            frames[time, :, y : y + 8, x : x + 8] = 30
+        angle = torch.linspace(0, 2, 24)[:, None]
+        states = torch.cat([places, angle], dim=1)
+        clips.append(Clip(frames=frames, rate_hz=5.0, source=f"square_{index}", actions=targets, states=states))
+    folder = tmp_path_factory.mktemp("squares") / "store"
+    EpisodeStore.build(folder, clips, action_spec=pusht_action_spec())
+    return folder
+
+
+def measured(capsys: pytest.CaptureFixture[str], words: list[str]) -> dict[str, Any]:
+    assert main(["eval", *words, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def figures_of(report: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
+    return {(suite, figure["name"]): figure for suite, content in report["suites"].items() for figure in content["figures"]}
+
+
+def test_all_suites_are_measured_twice_alike(world_folder: Path, store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [str(world_folder), "--data", str(store), *SMALL]
+    report = measured(capsys, [*words, "--out", str(tmp_path / "one")])
+    again = measured(capsys, [*words, "--out", str(tmp_path / "two"), "--batch-size", "5"])
+    assert set(report["suites"]) == {"video", "honesty", "physics", "in-context"}
+    first, second = figures_of(report), figures_of(again)
+    assert first.keys() == second.keys()
+    compared = 0
+    for key, figure in first.items():
+        assert figure["command"].startswith("worldline eval ")
+        if figure["interval"] is not None and None not in figure["interval"] and figure["value"] is not None:
+            low, high = figure["interval"]
+            assert low - 1e-4 <= second[key]["value"] <= high + 1e-4, key
+            assert second[key]["value"] == pytest.approx(figure["value"], rel=1e-3, abs=1e-4), key
+            compared += 1
+    assert compared > 30
+    assert ("honesty", "collapsed 128-frame rollouts") in first
+    assert ("physics", "probe r of agent_x") in first
+    assert "no physical attribute" in str(report["suites"]["in-context"]["not_measured"])
+    assert json.loads((tmp_path / "one" / "figures.json").read_text())["num_episodes"] == 12
+    page = (tmp_path / "one" / "index.html").read_text()
+    assert page.count('src="data:video/mp4;base64,') == 4
+    assert "<script" not in page
+    assert "http" not in page.replace("http-equiv", "")
+
+
+def test_one_suite_is_measured_as_text_and_its_command_repeats_it(
+    world_folder: Path, store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["eval", str(world_folder), "--data", str(store), "--suite", "video", "--windows", "6", "--seeds", "1", "--out", str(tmp_path)]
+    assert main(words) == 0
+    shown = capsys.readouterr().out
+    assert "PSNR at frame 16" in shown
+    assert "copy last frame" in shown
+    assert "not measured: 32 frames: needs episodes of 4 + 32 frames" in shown
+    command = next(line for line in shown.splitlines() if line.startswith("again: ")).removeprefix("again: worldline ").split()
+    value = next(line for line in shown.splitlines() if line.startswith("PSNR at frame 16"))
+    assert main(command) == 0
+    assert value in capsys.readouterr().out
+
+
+def test_the_run_that_a_world_is_from_says_what_it_held_out(
+    world_folder: Path, store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "data").symlink_to(store)
+    (run / "world").symlink_to(world_folder)
+    (run / "figures.json").write_text(json.dumps({"held_out": {"sources": ["square_0", "square_4", "square_7"]}}))
+    words = [str(run), "--suite", "video", "--windows", "3", "--seeds", "1", "--out", str(tmp_path / "eval")]
+    report = measured(capsys, words)
+    assert report["num_episodes"] == 3
+    assert "held out" in report["data"][0]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ([], "give --data"),
+        (["--data", "no/such/folder"], "neither a store (store.json) nor a LeRobotDataset"),
+        (["--data", "STORE", "--windows", "1"], "at least 2"),
+        (["--data", "STORE", "--sources", "nobody"], "has no source nobody"),
+        (["--data", "STORE", "--state-names", "x", "y"], "2 state names for states of [3] components"),
+        (["--data", "STORE", "--num-steps", "3"], "power of two"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(
+    options: list[str], said: str, world_folder: Path, store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = [str(store) if option == "STORE" else option for option in options]
+    assert main(["eval", str(world_folder), *options]) == 2
+    assert said in capsys.readouterr().err
