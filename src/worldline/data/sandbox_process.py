@@ -174,7 +174,7 @@ class Job:
         started = time.monotonic()
         self._link.settimeout(max(self._wall_seconds - self._waited_seconds, 0.01))
         try:
-            message = self._link.recv(MAX_MESSAGE_BYTES)
+            message = self._receive()
         except TimeoutError as error:
             self.abandon()
             raise SandboxError(f"stopped after {self._wall_seconds:g} s without an end") from error
@@ -193,6 +193,13 @@ class Job:
             self.finish()
             raise SandboxError(str(failed)[:1000])
         return content
+
+    def _receive(self) -> bytes:
+        try:
+            return self._link.recv(MAX_MESSAGE_BYTES)
+        except ConnectionResetError:
+            # The child left before it read our last word. Linux says so first, and once; what the child said is still there.
+            return self._link.recv(MAX_MESSAGE_BYTES)
 
     def grant(self, num_bytes: int) -> Output:
         """Give the child memory for its results."""
