@@ -136,7 +136,7 @@ def _text(arguments: Train, figures: dict[str, Any]) -> str:
         "",
         table(["after", "PSNR dB", *floors, "gain dB", "SSIM"], rows),
         "",
-        f"mean gain over copying the last frame: {rollouts['mean_gain_db']:+.2f} dB (95 %, over episodes, {low:+.2f} to {high:+.2f})",
+        f"mean gain over copying the last frame: {rollouts['mean_gain_db']:+.2f} dB (95 % interval {low:+.2f} to {high:+.2f})",
     ]
     if rollouts["shuffled_action_ratio"] is not None:
         low, high = rollouts["shuffled_action_interval"]
