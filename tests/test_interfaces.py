@@ -85,7 +85,7 @@ def test_batches_hold_one_kind_of_video_and_labels_that_fit():
         Batch(latents=latents, frames=torch.zeros(2, 5, 3, 8, 8))
     for name in ("actions", "action_mask", "rewards", "reward_mask"):
         with pytest.raises(ValueError, match=rf"{name} is \(2, 4, 1\) beside video \(2, 5, 4, 6\)"):
-            Batch(latents=latents, **{name: torch.zeros(2, 4, 1)})
+            dataclasses.replace(Batch(latents=latents), **{name: torch.zeros(2, 4, 1)})
 
 
 def test_states_and_rollouts_are_values():

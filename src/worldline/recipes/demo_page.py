@@ -103,9 +103,7 @@ def _summary(figures: dict[str, Any]) -> list[Html]:
         text += f" The world does not beat copying the last frame at frame {', '.join(losing)}."
     if figures["rollouts"]["shuffled_action_interval"][0] <= 1:
         text += " It cannot be told from a world that ignores its actions: the interval of the ratio reaches 1."
-    note = (
-        "In brackets: 95 % intervals, bootstrapped over episodes: windows of one episode stay together."
-    )
+    note = "In brackets: 95 % intervals, bootstrapped over episodes: windows of one episode stay together."
     return [paragraph(text), table(("Question", "Measured", "Bar", ""), rows, stacked=True), paragraph(note)]
 
 

@@ -3,6 +3,7 @@
 import io
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import torch
 
 pytest.importorskip("scenedetect", reason="shots need scenedetect; extra curate")
 
-from worldline.data import read_video, write_video
+from worldline.data import Fit, read_video, write_video
 from worldline.data.curate.config import CurateConfig
 from worldline.data.curate.isolated import curate
 from worldline.data.curate.passage import curate_video
@@ -47,7 +48,7 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def passage_of(path: Path, config: CurateConfig = CONFIG, **arguments: float) -> tuple[Passage, bytes]:
+def passage_of(path: Path, config: CurateConfig = CONFIG, **arguments: Any) -> tuple[Passage, bytes]:
     output = io.BytesIO()
     with path.open("rb") as file:
         passage = curate_video(file, config, output, **arguments)
@@ -102,7 +103,7 @@ def test_a_stretch_is_counted_from_its_start(film: Path) -> None:
 
 
 @pytest.mark.parametrize("fit", ["stretch", "crop", "pad"])
-def test_other_shapes_fit(film: Path, fit: str, tmp_path: Path) -> None:
+def test_other_shapes_fit(film: Path, fit: Fit, tmp_path: Path) -> None:
     config = replace(CONFIG, size=(64, 64), fit=fit, max_bars=1.0)
     _, video = passage_of(film, config)
     (tmp_path / "kept.mp4").write_bytes(video)
@@ -140,7 +141,13 @@ def test_records_are_read_back_and_nonsense_is_refused(film: Path) -> None:
 
 
 def test_settings_that_make_no_sense() -> None:
-    for wrong in ({"size": (63, 64)}, {"rate_hz": 0.0}, {"min_seconds": 3.0, "max_seconds": 2.0}, {"keyframe_interval": 0}):
+    mistakes: tuple[dict[str, Any], ...] = (
+        {"size": (63, 64)},
+        {"rate_hz": 0.0},
+        {"min_seconds": 3.0, "max_seconds": 2.0},
+        {"keyframe_interval": 0},
+    )
+    for wrong in mistakes:
         with pytest.raises(ValueError, match="give"):
             CurateConfig(**wrong)
     assert CurateConfig().key == CurateConfig().key != CurateConfig(rate_hz=5.0).key

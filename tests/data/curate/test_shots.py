@@ -5,6 +5,7 @@ import pytest
 
 pytest.importorskip("scenedetect", reason="shots need scenedetect; extra curate")
 
+from worldline.data.curate.config import ShotDetector
 from worldline.data.curate.shots import SMALL, changes_of, make_cutter
 
 
@@ -20,7 +21,7 @@ def film(*lengths: int) -> np.ndarray:
     return np.stack(frames).astype(np.uint8)
 
 
-def cuts(frames: np.ndarray, kind: str, batch: int) -> list[int]:
+def cuts(frames: np.ndarray, kind: ShotDetector, batch: int) -> list[int]:
     cutter = make_cutter(kind)
     found = [cut for start in range(0, len(frames), batch) for cut in cutter.push(frames[start : start + batch])]
     return found + cutter.finish()
@@ -37,7 +38,7 @@ def library(frames: np.ndarray, kind: str) -> list[int]:
 
 @pytest.mark.parametrize("kind", ["adaptive", "content"])
 @pytest.mark.parametrize("batch", [1, 2, 7, 32, 1000])
-def test_cuts_are_those_of_the_library_whatever_the_batch(kind: str, batch: int) -> None:
+def test_cuts_are_those_of_the_library_whatever_the_batch(kind: ShotDetector, batch: int) -> None:
     frames = film(20, 33, 8, 40)
     assert cuts(frames, kind, batch) == library(frames, kind) == [20, 53, 61]
 

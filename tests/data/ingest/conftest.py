@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ def draw(path: Path, seed: int, num_frames: int = 30) -> Path:
     return path
 
 
-def item_of(path: Path, **labels: object) -> SourceItem:
+def item_of(path: Path, **labels: Any) -> SourceItem:
     return SourceItem(key=hashlib.sha256(path.read_bytes()).hexdigest(), name=path.name, source=path.stem, path=path, **labels)
 
 

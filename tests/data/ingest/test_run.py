@@ -46,7 +46,7 @@ def test_a_pile_becomes_data_sets(items: list[SourceItem], tmp_path: Path) -> No
     for clip in plain:
         assert clip.actions is None
         assert (tuple(clip.frames.shape), clip.rate_hz) == ((15, 3, 32, 32), 10.0)
-        assert clip.facts["score.motion"] > 0
+        assert float(clip.facts["score.motion"]) > 0
         assert clip.facts["original_width"] == 64
     (site,) = [clip.facts["site"] for clip in plain if "site" in clip.facts]
     assert site == "north"

