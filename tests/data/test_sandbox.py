@@ -1,3 +1,4 @@
+import contextlib
 import os
 import pickle
 import random
@@ -224,3 +225,16 @@ def test_hostile_tables_are_refused(sandbox: Sandbox) -> None:
         with pytest.raises(VideoError):
             sandbox.read_table(bytes(damaged[: generator.randrange(10, len(damaged))]))
     assert sandbox.read_table(whole).num_rows == 1000
+
+
+def test_closing_ends_every_worker(square_video: Path) -> None:
+    with Sandbox(num_workers=3) as sandbox, contextlib.ExitStack() as stack:
+        videos = [stack.enter_context(sandbox.read_video(square_video)) for _ in range(3)]
+        assert [len(list(video)) for video in videos] == [1, 1, 1]
+        stack.close()
+        idle = [sandbox._idle.get() for _ in range(3)]
+        for worker in idle:
+            sandbox._idle.put(worker)
+        workers = [worker for worker in idle if worker is not None]
+        assert [worker.is_alive for worker in workers] == [True] * 3
+    assert [worker.is_alive for worker in workers] == [False] * 3

@@ -77,7 +77,7 @@ def test_a_lerobot_dataset_keeps_its_bounds(make_clip: Callable[[str], Clip], tm
     root = tmp_path / "robot"
     write_lerobot(root, [make_clip("one"), make_clip("two")])
     store = read_source(SourceConfig(paths=(root,), image_size=16), tmp_path / "data")
-    assert store.sources == ("robot/episode_000000", "robot/episode_000001")
+    assert store.sources == ("one", "two")
     assert store.action_spec is not None
     assert (store.action_spec.low, store.action_spec.high) == ((0.0, -1.0), (11.0, 1.0))
     assert frame_skip_of(store, 5.0) == 2

@@ -240,8 +240,8 @@ class Sandbox:
 
     def close(self) -> None:
         """End the idle workers; the sandbox can be used again."""
-        for _ in range(self.num_workers):
-            worker = self._idle.get()
+        workers = [self._idle.get() for _ in range(self.num_workers)]  # all of them first: the queue gives back what was put last
+        for worker in workers:
             if worker is not None:
                 worker.kill()
             self._idle.put(None)
