@@ -51,7 +51,7 @@ def test_a_ball_that_dissolves_is_lost_and_stands_still():
     found = parse(torch.stack([disc(10, 10), disc(12, 10), faint]))
     assert found[0, :2].isfinite().all()
     assert found[0, 2].isnan().all()
-    speed = velocities(found, rate_hz=10.0)
+    speed = velocities(found, rate_hz=10.0, span=2)
     assert speed[0, 0].tolist() == pytest.approx([20, 0], abs=0.5)
     assert speed[0, 1].tolist() == [0, 0]
 
@@ -70,3 +70,14 @@ def test_calibration_finds_the_scale_and_which_way_is_up():
     assert offset.tolist() == pytest.approx([0, 12], abs=1e-4)
     with pytest.raises(ValueError, match="colours may not be what the facts say"):
         calibrate(torch.full((2, 2), torch.nan), torch.zeros(2, 2))
+
+
+def test_velocities_are_slopes():
+    time = torch.arange(12.0)
+    positions = torch.stack([3 + 0.5 * time, 9 - 0.25 * time], dim=-1)[None]
+    speed = velocities(positions, rate_hz=20.0, span=8)
+    assert speed.shape == (1, 5, 2)
+    torch.testing.assert_close(speed, torch.tensor([10.0, -5.0]).expand(1, 5, 2))
+    noisy = positions + 0.05 * torch.randn(positions.shape)
+    errors = [float((velocities(noisy, 20.0, span) - torch.tensor([10.0, -5.0])).abs().mean()) for span in (2, 8)]
+    assert errors[1] < errors[0] / 4

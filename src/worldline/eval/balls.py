@@ -76,6 +76,13 @@ def calibrate(pixels: Tensor, units: Tensor) -> Tensor:
     return torch.stack(rows)
 
 
-def velocities(positions: Tensor, rate_hz: float) -> Tensor:
-    """(B, T - 1, 2) per second, of positions (B, T, 2); a ball that is lost stands still."""
-    return ((positions[:, 1:] - positions[:, :-1]) * rate_hz).nan_to_num(0.0)
+def velocities(positions: Tensor, rate_hz: float, span: int) -> Tensor:
+    """(B, T - span + 1, 2) per second: the slopes, by least squares, of `span` positions (B, T, 2) in a row.
+
+    A tenth of a pixel is a great speed if it is taken from one frame to the next. A ball that is lost stays where it was last seen.
+    """
+    known = [positions[:, 0]]
+    for place in positions.unbind(1)[1:]:
+        known.append(torch.where(place.isnan(), known[-1], place))
+    time = torch.arange(span, dtype=positions.dtype) - (span - 1) / 2
+    return (torch.stack(known, dim=1).unfold(1, span, 1) * time).sum(-1) / time.square().sum() * rate_hz
