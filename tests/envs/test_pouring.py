@@ -47,3 +47,13 @@ def test_what_lies_in_the_goal_is_near_it() -> None:
     near = (np.hypot(balls[:, 0] - GOAL_X, balls[:, 1]) < 0.075) & (balls[:, 2] < 0.05)
     assert in_goal > 0
     assert near.sum() >= in_goal
+
+
+def test_unusual_balls_lie_in_the_cup_as_well() -> None:
+    pouring = Pouring()
+    for seed in range(3):
+        pouring.reset(seed, draw_attributes(pouring, seed=seed, split="ood"))
+        total, in_cup, _, _ = pouring.state()[COUNTS]
+        assert in_cup == total
+        pouring.step(np.zeros(2))
+        assert not pouring.events()["spill"]

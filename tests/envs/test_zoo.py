@@ -12,7 +12,11 @@ from worldline.envs.record import draw_attributes, record, replay
 from worldline.envs.simulator import Simulator
 from worldline.envs.zoo import DOMAINS, load_domain, start_domain
 
-NUM_FRAMES = 12
+SLOW = {"smoke": "long for a frame", "crafter": "long to make a world"}
+
+
+def num_frames(simulator: Simulator) -> int:
+    return 4 if simulator.name in SLOW else 8
 
 
 @pytest.fixture(scope="module", params=list(DOMAINS))
@@ -44,9 +48,9 @@ def test_usual_and_unusual_attributes_do_not_meet(simulator: Simulator) -> None:
 
 
 def test_an_episode_is_a_function_of_its_number(simulator: Simulator) -> None:
-    first = record(simulator, seed=3, num_frames=NUM_FRAMES, sizes=(32, 48))
+    first = record(simulator, seed=3, num_frames=num_frames(simulator), sizes=(32, 48))
     record(simulator, seed=4, split="ood", num_frames=3, sizes=(32,))
-    (second,) = record(type(simulator)(), seed=3, num_frames=NUM_FRAMES, sizes=(32,))
+    (second,) = record(type(simulator)(), seed=3, num_frames=num_frames(simulator), sizes=(32,))
     assert torch.equal(first[0].frames, second.frames)
     assert first[0].facts == second.facts
     for name in first[0].labels:
@@ -58,7 +62,7 @@ def test_an_episode_is_a_function_of_its_number(simulator: Simulator) -> None:
 
 
 def test_a_replay_is_the_same_episode_and_a_changed_one_is_not(simulator: Simulator) -> None:
-    (clip,) = record(simulator, seed=5, num_frames=NUM_FRAMES, sizes=(32,))
+    (clip,) = record(simulator, seed=5, num_frames=num_frames(simulator), sizes=(32,))
     again = replay(simulator, clip)
     assert torch.equal(again.frames, clip.frames)
     assert again.facts == clip.facts
@@ -75,7 +79,7 @@ def test_a_replay_is_the_same_episode_and_a_changed_one_is_not(simulator: Simula
 def test_what_an_episode_says(simulator: Simulator) -> None:
     spec = simulator.action_spec
     for policy in simulator.policy_names:
-        (clip,) = record(simulator, seed=1, split="ood", policy=policy, num_frames=NUM_FRAMES, sizes=(32,))
+        (clip,) = record(simulator, seed=1, split="ood", policy=policy, num_frames=num_frames(simulator), sizes=(32,))
         captions = str(clip.facts["captions"]).split("\n")
         assert len(set(captions)) >= 10
         assert clip.text == captions[0]
@@ -99,6 +103,8 @@ def test_rendering_changes_nothing(simulator: Simulator) -> None:
 
 
 def test_gymnasium_accepts_it(simulator: Simulator) -> None:
+    if simulator.name in SLOW:
+        pytest.skip(f"{simulator.name} takes {SLOW[simulator.name]}, and the environment is the same for all domains")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*For Box action spaces, we recommend.*")
         warnings.filterwarnings("ignore", message=".*Box action space.*")

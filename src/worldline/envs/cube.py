@@ -2,8 +2,8 @@
 
 The arm's controller is OGBench's own and lives in Python: a state of MuJoCo alone does not restore it, an episode from its seed is exact.
 
-May import: interfaces, envs.simulator, envs.colors, envs.phrases, envs.mujoco_camera, numpy, ogbench and mujoco (extra `sim-mujoco`).
-Refuses to know: clips, files.
+May import: interfaces, envs.simulator, envs.colors, envs.phrases, envs.mujoco_engine, envs.mujoco_camera, numpy, ogbench and mujoco
+(extra `sim-mujoco`). Refuses to know: clips, files.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,8 +11,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from worldline.envs.colors import COLORS
-from worldline.envs.mujoco_camera import MujocoCamera, free_view, load_mujoco
+from worldline.envs.colors import share_of_full
+from worldline.envs.mujoco_camera import MujocoCamera, free_view
+from worldline.envs.mujoco_engine import check_physics, load_mujoco
 from worldline.envs.phrases import sentence
 from worldline.envs.simulator import Act, Attribute, Simulator, Value
 from worldline.interfaces import ActionSpec
@@ -88,6 +89,7 @@ class Cube(Simulator):
         for _ in range(_STEPS_PER_FRAME):
             _, _, _, _, self._info = self._env.step(np.asarray(action, np.float64))
             touched = touched or self._touches_hand()
+        check_physics(self._env.data, self.name, self._attributes)
         cube, goal = self._info["privileged/block_0_pos"], self._info["privileged/target_block_pos"]
         self._events = {
             "contact": touched,
@@ -99,10 +101,10 @@ class Cube(Simulator):
     def render(self, size: int) -> np.ndarray:
         """See `Simulator.render`."""
         rgba = self._env.model.geom_rgba
-        rgba[self._cube_geoms, :3] = rgba[self._target_geoms, :3] = np.array(COLORS[str(self._attributes["cube_color"])]) / 255
+        rgba[self._cube_geoms, :3] = rgba[self._target_geoms, :3] = share_of_full(self._attributes["cube_color"])
         rgba[self._target_geoms, 3] = 0.3
         material = self._env.model.geom_matid[self._floor]
-        self._env.model.mat_rgba[material, :3] = np.array(COLORS[str(self._attributes["floor_tint"])]) / 255
+        self._env.model.mat_rgba[material, :3] = share_of_full(self._attributes["floor_tint"])
         return self._camera.take(self._env.data, size)
 
     def state(self) -> np.ndarray:

@@ -1,8 +1,8 @@
 """Two scenes of the DeepMind Control Suite (dm_control, Apache; physics by MuJoCo): a two-link arm that reaches, a ball on a string that is
 swung into a cup.
 
-May import: interfaces, envs.simulator, envs.colors, envs.phrases, envs.mujoco_camera, numpy, dm_control and mujoco (extra `sim-mujoco`).
-Refuses to know: clips, files.
+May import: interfaces, envs.simulator, envs.colors, envs.phrases, envs.mujoco_engine, envs.mujoco_camera, numpy, dm_control and mujoco
+(extra `sim-mujoco`). Refuses to know: clips, files.
 """
 
 from abc import abstractmethod
@@ -11,8 +11,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from worldline.envs.colors import COLORS
-from worldline.envs.mujoco_camera import MujocoCamera, fixed_view, load_mujoco
+from worldline.envs.colors import share_of_full
+from worldline.envs.mujoco_camera import MujocoCamera, fixed_view
+from worldline.envs.mujoco_engine import check_physics, load_mujoco
 from worldline.envs.phrases import article, sentence
 from worldline.envs.simulator import Act, Attribute, Simulator, Value
 from worldline.interfaces import ActionSpec
@@ -66,6 +67,7 @@ class SuiteScene(Simulator):
         for _ in range(self._steps_per_frame):
             self._physics.step()
             held = {name: before or now for (name, before), now in zip(held.items(), self._now().values(), strict=True)}
+        check_physics(self.data, self.name, self._attributes)
         self._events = held
         self._happened |= {name for name, happened in held.items() if happened}
 
@@ -82,7 +84,7 @@ class SuiteScene(Simulator):
         self._camera.close()
 
     def _paint(self, material: str, color: Value) -> None:
-        self.model.material(material).rgba[:3] = np.array(COLORS[str(color)]) / 255
+        self.model.material(material).rgba[:3] = share_of_full(color)
 
     @abstractmethod
     def _change_model(self, attributes: Mapping[str, Value]) -> None: ...
@@ -106,7 +108,7 @@ class Reacher(SuiteScene):
     event_names = ("goal_reached", "wrist_at_limit")
     policy_names = ("reach", "swing", "random")
     attributes: ClassVar[tuple[Attribute, ...]] = (
-        Attribute(name="arm_color", kind="appearance", usual=("orange", "white", "yellow"), unusual=("magenta", "black")),
+        Attribute(name="arm_color", kind="appearance", usual=("orange", "white", "yellow"), unusual=("magenta", "lime")),
         Attribute(name="target_color", kind="appearance", usual=("red", "green", "purple"), unusual=("cyan", "brown")),
         _FLOOR,
         Attribute(name="target_radius_m", kind="scene", usual=(0.02, 0.04), unusual=(0.05, 0.06)),

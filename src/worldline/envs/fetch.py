@@ -1,7 +1,7 @@
 """Fetch push: a robot arm with its fingers closed pushes a block to a spot on a table (gymnasium-robotics, MIT; physics by MuJoCo).
 
-May import: interfaces, envs.simulator, envs.colors, envs.phrases, envs.mujoco_camera, numpy, gymnasium-robotics and mujoco (extra
-`sim-mujoco`). Refuses to know: clips, files.
+May import: interfaces, envs.simulator, envs.colors, envs.phrases, envs.mujoco_engine, envs.mujoco_camera, numpy, gymnasium-robotics and
+mujoco (extra `sim-mujoco`). Refuses to know: clips, files.
 """
 
 import enum
@@ -12,8 +12,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from worldline.envs.colors import COLORS
-from worldline.envs.mujoco_camera import MujocoCamera, free_view, load_mujoco
+from worldline.envs.colors import share_of_full
+from worldline.envs.mujoco_camera import MujocoCamera, free_view
+from worldline.envs.mujoco_engine import check_physics, load_mujoco
 from worldline.envs.phrases import article, sentence
 from worldline.envs.simulator import Act, Attribute, Simulator, Value
 from worldline.interfaces import ActionSpec
@@ -85,14 +86,16 @@ class FetchPush(Simulator):
         table = np.flatnonzero(model.geom_bodyid == model.body("table0").id)
         # MuJoCo takes the larger friction of a pair, so both sides change.
         model.geom_friction[np.concatenate([self._block_geoms, table]), 0] *= float(attributes["friction_scale"])
-        # No `mj_setConst` after this: it would anchor the weld that moves the hand elsewhere.
+        welds = model.eq_data.copy()
+        self._mujoco.mj_setConst(model, self._mujoco.MjData(model))  # what else follows from a mass
+        model.eq_data[:] = welds  # but it would anchor the weld that moves the hand elsewhere
         self._observation, _ = self._env.reset(seed=seed)
         azimuth, elevation = (float(attributes[f"camera_{angle}_degrees"]) for angle in ("azimuth", "elevation"))
         self._camera.view = free_view((1.3, 0.75, 0.5), distance=1.2, azimuth=azimuth, elevation=elevation)
         for geom in self._block_geoms:
             self._paint(geom, attributes["block_color"])
         site = model.site("target0").id
-        model.site_rgba[site, :3] = np.array(COLORS[str(attributes["goal_color"])]) / 255
+        model.site_rgba[site, :3] = share_of_full(attributes["goal_color"])
         model.site_pos[site] = self._observation["desired_goal"] - model.body("floor0").pos
         self._mujoco.mj_forward(model, self._env.data)
         self._events = dict.fromkeys(self.event_names, False)
@@ -104,6 +107,7 @@ class FetchPush(Simulator):
         for _ in range(_STEPS_PER_FRAME):
             self._observation, *_ = self._env.step(np.append(np.asarray(action, np.float64), 0.0))
             touched = touched or self._touches_hand()
+        check_physics(self._env.data, self.name, self._attributes)
         block, goal = self._observation["achieved_goal"], self._observation["desired_goal"]
         self._events = {
             "contact": touched,
@@ -190,7 +194,7 @@ class FetchPush(Simulator):
     def _paint(self, geom: int, color: Value) -> None:
         model = self._env.model
         model.geom_matid[geom] = -1
-        model.geom_rgba[geom] = (*(np.array(COLORS[str(color)]) / 255), 1.0)
+        model.geom_rgba[geom] = (*share_of_full(color), 1.0)
 
     def _touches_hand(self) -> bool:
         """Whether the block touches the robot."""

@@ -1,17 +1,19 @@
-"""Photographs any MuJoCo model from without: for domains whose scene is a third party's (`MujocoStage` builds its own).
+"""Photographs any MuJoCo model, a third party's scene or one of `MujocoStage`.
 
-As there, pictures are taken at twice the size and averaged, shadow maps are small and reflections off, because the graphics are software.
+Pictures are taken at twice the size and averaged, because MuJoCo's own anti-aliasing costs ten times as much without a GPU; shadow maps are
+small and reflections off for the same reason.
 
-May import: numpy, mujoco. Refuses to know: whose scene it is.
+May import: envs.mujoco_engine, numpy, mujoco. Refuses to know: whose scene it is.
 """
 
 import atexit
 import os
 from functools import lru_cache
-from types import ModuleType
 from typing import Any
 
 import numpy as np
+
+from worldline.envs.mujoco_engine import load_mujoco, make_graphics
 
 OVERSAMPLING = 2
 SHADOW_PIXELS = 512
@@ -19,17 +21,9 @@ BUFFER_PIXELS = 512
 _MAX_GEOMS = 3000
 
 
-def load_mujoco() -> ModuleType:
-    """MuJoCo, imported only now and without a display."""
-    os.environ.setdefault("MUJOCO_GL", "egl")
-    import mujoco  # noqa: PLC0415
-
-    return mujoco
-
-
 @lru_cache(maxsize=1)
 def _graphics(process: int) -> Any:  # one per process: a forked one must not draw into its parent's
-    context = load_mujoco().GLContext(BUFFER_PIXELS, BUFFER_PIXELS)
+    context = make_graphics(BUFFER_PIXELS)
     atexit.register(context.free)
     return context
 

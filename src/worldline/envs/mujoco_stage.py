@@ -1,50 +1,27 @@
 """A stage for MuJoCo domains: builds a model, steps it, photographs it and says what touches what.
 
-The picture is rendered at twice the size and averaged, because MuJoCo's own anti-aliasing costs ten times as much without a GPU;
-shadow maps are small and reflections off for the same reason.
-
-May import: interfaces, envs.simulator, numpy, mujoco (extra `sim-mujoco`). Refuses to know: what is on the stage.
+May import: interfaces, envs.simulator, envs.colors, envs.mujoco_engine, envs.mujoco_camera, numpy, mujoco (extra `sim-mujoco`).
+Refuses to know: what is on the stage.
 """
 
-import atexit
-import os
 from collections.abc import Collection, Mapping
-from functools import lru_cache
-from types import ModuleType
-from typing import Any
 
 import numpy as np
 
+from worldline.envs.colors import share_of_full
+from worldline.envs.mujoco_camera import MujocoCamera, free_view
+from worldline.envs.mujoco_engine import check_physics, load_mujoco
 from worldline.envs.simulator import Act, Attribute, Simulator, Value
 
-OVERSAMPLING = 2
-BUFFER_PIXELS = 512
 STEPS_BETWEEN_LOOKS = 4
 FLEX = -2
 """The number under which `_touching` knows the first flexible body."""
 
-MAX_GEOMS = 3000
-
-COLORS: Mapping[str, tuple[float, float, float]] = {
-    "red": (0.85, 0.15, 0.12),
-    "orange": (0.95, 0.5, 0.08),
-    "yellow": (0.95, 0.82, 0.15),
-    "green": (0.18, 0.62, 0.24),
-    "blue": (0.15, 0.35, 0.85),
-    "purple": (0.55, 0.22, 0.68),
-    "brown": (0.48, 0.3, 0.17),
-    "gray": (0.55, 0.56, 0.58),
-    "beige": (0.85, 0.76, 0.6),
-    "pink": (0.97, 0.55, 0.7),
-    "turquoise": (0.15, 0.78, 0.75),
-    "black": (0.09, 0.09, 0.1),
-    "white": (0.93, 0.93, 0.92),
-}
 USUAL_COLORS = ("red", "orange", "yellow", "green", "blue", "purple")
 UNUSUAL_COLORS = ("pink", "turquoise", "black", "white")
 
 SCENERY = (
-    Attribute(name="floor_color", kind="appearance", usual=("gray", "beige", "brown"), unusual=("turquoise", "pink")),
+    Attribute(name="floor_color", kind="appearance", usual=("gray", "beige", "brown"), unusual=("mint", "lilac")),
     Attribute(name="light_azimuth_degrees", kind="appearance", usual=(0.0, 360.0)),
     Attribute(name="light_brightness", kind="appearance", usual=(0.65, 0.9), unusual=(0.3, 0.45)),
     Attribute(name="camera_azimuth_degrees", kind="appearance", usual=(60.0, 120.0), unusual=(150.0, 210.0)),
@@ -62,29 +39,7 @@ def color_attribute(name: str) -> Attribute:
 
 def rgba(color: Value, alpha: float = 1.0) -> str:
     """A named colour as MuJoCo's XML wants it."""
-    red, green, blue = COLORS[str(color)]
-    return f"{red} {green} {blue} {alpha}"
-
-
-def load_mujoco() -> ModuleType:
-    """MuJoCo, imported only now and without a display.
-
-    Raises:
-        ImportError: if it is not installed.
-    """
-    os.environ.setdefault("MUJOCO_GL", "egl")
-    try:
-        import mujoco  # noqa: PLC0415
-    except ImportError as error:
-        raise ImportError('this domain needs the MuJoCo simulator; install it with: pip install "worldline[sim-mujoco]"') from error
-    return mujoco
-
-
-@lru_cache(maxsize=1)
-def _graphics(process: int) -> Any:  # one per process: a forked one must not draw into its parent's
-    context = load_mujoco().GLContext(BUFFER_PIXELS, BUFFER_PIXELS)
-    atexit.register(context.free)
-    return context
+    return f"{_numbers(share_of_full(color))} {alpha}"
 
 
 class MujocoStage(Simulator):
@@ -106,13 +61,7 @@ class MujocoStage(Simulator):
 
     def __init__(self) -> None:
         self._mujoco = load_mujoco()
-        kinds = self._mujoco.mjtWarning
-        self._divergences = (kinds.mjWARN_BADQPOS, kinds.mjWARN_BADQVEL, kinds.mjWARN_BADQACC)
-        self._camera = self._mujoco.MjvCamera()
-        self._option = self._mujoco.MjvOption()
-        self._option.flags[self._mujoco.mjtVisFlag.mjVIS_FLEXSKIN] = True
-        self._drawing: Any = None
-        self._scene: Any = None
+        self._camera: MujocoCamera | None = None
         self._attributes: Mapping[str, Value] = {}
         self._contacts = np.empty((0, 2), np.int32)
 
@@ -130,14 +79,12 @@ class MujocoStage(Simulator):
         azimuth = np.deg2rad(float(attributes["light_azimuth_degrees"]))
         direction = np.array([0.45 * np.cos(azimuth), 0.45 * np.sin(azimuth), -1.0])
         brightness = float(attributes["light_brightness"])
-        floor = np.array(COLORS[str(attributes["floor_color"])])
+        floor = share_of_full(attributes["floor_color"])
         options = options or 'cone="elliptic" integrator="implicitfast" iterations="20"'
         xml = f"""
 <mujoco>
   <option timestep="{self.timestep_seconds}" gravity="0 0 {-float(attributes.get("gravity_m_s2", 9.81))}" {options}/>
   <visual>
-    <quality shadowsize="512" offsamples="0"/>
-    <global offwidth="{BUFFER_PIXELS}" offheight="{BUFFER_PIXELS}"/>
     <headlight ambient="0.3 0.3 0.3" diffuse="0.25 0.25 0.25" specular="0 0 0"/>
     <map znear="0.02" zfar="20" shadowclip="1"/>
   </visual>
@@ -161,17 +108,17 @@ class MujocoStage(Simulator):
         self.data = self._mujoco.MjData(self.model)
         self._mujoco.mj_forward(self.model, self.data)
         self._contacts = np.empty((0, 2), np.int32)
-        self._release_drawing()
-        self._camera.lookat[:] = self.look_at
-        self._camera.distance = self.camera_distance_m
-        self._camera.azimuth = float(attributes["camera_azimuth_degrees"])
-        self._camera.elevation = float(attributes["camera_elevation_degrees"])
+        self.close()
+        azimuth, elevation = (float(attributes[f"camera_{angle}_degrees"]) for angle in ("azimuth", "elevation"))
+        view = free_view(self.look_at, distance=self.camera_distance_m, azimuth=azimuth, elevation=elevation)
+        self._camera = MujocoCamera(self.model, view)
+        self._camera.option.flags[self._mujoco.mjtVisFlag.mjVIS_FLEXSKIN] = True
 
     def _advance(self) -> None:
         """One frame of physics under the present controls. Contacts are noted on the way: a knock is shorter than a frame.
 
         Raises:
-            FloatingPointError: if the simulation diverges.
+            FloatingPointError: if the simulation diverges or runs away.
         """
         num_steps = round(1 / (self.rate_hz * self.timestep_seconds))
         contacts = []
@@ -184,9 +131,7 @@ class MujocoStage(Simulator):
         # A step ends with new coordinates and the old places of bodies: state, events and picture have to be of one moment.
         self._mujoco.mj_kinematics(self.model, self.data)
         self._mujoco.mj_flex(self.model, self.data)
-        # MuJoCo starts over, without a word to the caller, when a number is out of hand.
-        if any(self.data.warning[int(kind)].number for kind in self._divergences):
-            raise FloatingPointError(f"the simulation of {self.name} diverged at {self.data.time:.2f} s with attributes {self._attributes}")
+        check_physics(self.data, self.name, self._attributes)
 
     def _act(self, action: np.ndarray | None) -> None:
         """One frame under an action, whose components are the actuators' controls in order."""
@@ -218,34 +163,14 @@ class MujocoStage(Simulator):
 
     def render(self, size: int) -> np.ndarray:
         """The present picture, (size, size, 3) uint8, RGB."""
-        pixels = OVERSAMPLING * size
-        if not 1 <= pixels <= BUFFER_PIXELS:
-            raise ValueError(f"pictures of {self.name} are 1 to {BUFFER_PIXELS // OVERSAMPLING} pixels wide, got {size}")
-        graphics = _graphics(os.getpid())
-        graphics.make_current()
-        if self._drawing is None or self._scene is None:
-            self._drawing = self._mujoco.MjrContext(self.model, self._mujoco.mjtFontScale.mjFONTSCALE_100)
-            self._mujoco.mjr_setBuffer(self._mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._drawing)
-            self._scene = self._mujoco.MjvScene(self.model, MAX_GEOMS)
-            self._scene.flags[self._mujoco.mjtRndFlag.mjRND_REFLECTION] = False
-        everything = self._mujoco.mjtCatBit.mjCAT_ALL
-        self._mujoco.mjv_updateScene(self.model, self.data, self._option, None, self._camera, everything, self._scene)
-        viewport = self._mujoco.MjrRect(0, 0, pixels, pixels)
-        image = np.empty((pixels, pixels, 3), np.uint8)
-        self._mujoco.mjr_render(viewport, self._scene, self._drawing)
-        self._mujoco.mjr_readPixels(image, None, viewport, self._drawing)
-        blocks = image[::-1].reshape(size, OVERSAMPLING, size, OVERSAMPLING, 3)
-        return blocks.mean(axis=(1, 3)).round().astype(np.uint8)
+        assert self._camera is not None
+        return self._camera.take(self.data, size)
 
     def close(self) -> None:
         """Release the drawing buffers."""
-        self._release_drawing()
-
-    def _release_drawing(self) -> None:
-        if self._drawing is not None:
-            _graphics(os.getpid()).make_current()
-            self._drawing.free()
-        self._drawing = self._scene = None
+        if self._camera is not None:
+            self._camera.close()
+        self._camera = None
 
     def _geom(self, name: str) -> int:
         """Index of a named geom."""

@@ -163,7 +163,9 @@ class Pouring(MujocoStage):
         return in_cup, in_goal, on_floor
 
     def _bodies(self, attributes: Mapping[str, Value], generator: np.random.Generator) -> str:
-        contact = f'friction="{attributes["friction"]} 0.002 0.0001" condim="3" solref="0.006 {attributes["bounce_damping"]}"'
+        damping = float(attributes["bounce_damping"])
+        # The product of both numbers is the stiffness: were it to change with the damping, bouncing balls would go through the cup.
+        contact = f'friction="{attributes["friction"]} 0.002 0.0001" condim="3" solref="{0.005 / damping:.6g} {damping}"'
         glass = attributes["cup_color"] == "glass"
         cup_color = "0.75 0.9 0.95 0.28" if glass else rgba(attributes["cup_color"], 0.3)
         cup = _vessel("cup", bottom=CUP_RADIUS, top=CUP_RADIUS, height=CUP_HEIGHT, z=-CUP_HEIGHT / 2, color=cup_color, contact=contact)

@@ -1,4 +1,4 @@
-"""Push: a disc shoves a T-shaped block over a table (`gym-pusht`, MIT; physics by pymunk), in many colours, sticky or slippery.
+"""Push: a disc shoves a T-shaped block over a table (`gym-pusht`, Apache; physics by pymunk), in many colours, sticky or slippery.
 
 May import: interfaces, envs.simulator, envs.pusht, numpy, gym-pusht (extra `pusht`). Refuses to know: clips, files.
 """

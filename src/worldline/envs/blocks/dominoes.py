@@ -33,6 +33,7 @@ class Dominoes(BlockStage):
         Attribute(name="spacing_m", kind="scene", usual=(0.04, 0.052), unusual=(0.028, 0.033)),
         Attribute(name="curve_degrees", kind="scene", usual=(-60.0, 60.0), unusual=(75.0, 100.0)),
         Attribute(name="missing_block", kind="scene", usual=(0, 0, 4, 6), unusual=(3,)),
+        Attribute(name="num_missing", kind="scene", usual=(1, 2)),  # from `missing_block` on: a wave gets over one, not over two
         color_attribute("first_color"),
         color_attribute("color"),
         color_attribute("last_color"),
@@ -40,13 +41,14 @@ class Dominoes(BlockStage):
     )
 
     def _layout(self, generator: np.random.Generator, attributes: Mapping[str, Value]) -> Sequence[Block]:
-        jitter = generator.uniform(-0.06, 0.06, MAX_BLOCKS + 1)
+        jitter = generator.uniform(-0.06, 0.06, MAX_BLOCKS + 2)
         count, missing = int(attributes["num_blocks"]), int(attributes["missing_block"])
+        gap = range(missing, missing + int(attributes["num_missing"])) if missing else range(0)
         turn = np.deg2rad(float(attributes["curve_degrees"])) / max(1, count)
         x, y, yaw = ROW_START_X, 0.0, 0.0
         blocks = []
-        for index in range(count + (missing > 0)):
-            if index == 0 or index != missing:
+        for index in range(count + len(gap)):
+            if index not in gap:
                 color = attributes["first_color" if not blocks else "last_color" if len(blocks) == count - 1 else "color"]
                 angle = yaw + float(jitter[index])
                 blocks.append(Block(position=(x, y, HALF_SIZE[2]), half_size=HALF_SIZE, color=color, yaw_radians=angle))

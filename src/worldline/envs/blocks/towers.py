@@ -42,6 +42,14 @@ class Towers(BlockStage):
         *BLOCK_ATTRIBUTES,
     )
 
+    def reset(self, seed: int, attributes: Mapping[str, Value]) -> None:
+        """Start an episode."""
+        highest = self._layout(np.random.default_rng(seed), attributes)[-1]
+        height = highest.position[2] + highest.half_size[2]
+        # A tower of pillars would stand higher than the camera.
+        self.look_at, self.camera_distance_m = (0.0, 0.0, max(0.14, 0.4 * height)), max(0.62, 1.6 * height)
+        super().reset(seed, attributes)
+
     def _layout(self, generator: np.random.Generator, attributes: Mapping[str, Value]) -> Sequence[Block]:
         # Everything is drawn for the most blocks there can be, so that changing the number of blocks changes nothing else.
         widths = generator.uniform(0.034, 0.048, MAX_BLOCKS)

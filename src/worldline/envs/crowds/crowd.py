@@ -13,8 +13,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from worldline.envs.colors import color
 from worldline.envs.crowds.places import SIZE_METRES, Place, corridor, door
-from worldline.envs.palette import color, import_opencv
+from worldline.envs.opencv import import_opencv
 from worldline.envs.phrases import plural, sentence
 from worldline.envs.simulator import Act, Attribute, Simulator, Value
 from worldline.envs.wander import hold_random, visit
@@ -173,14 +174,14 @@ class Crowd(Simulator):
         fine = size * (4 if size <= 128 else 2)
         scale = fine / SIZE_METRES
         picture = np.empty((fine, fine, 3))
-        picture[:] = color(str(self._attributes["wall_color"]))
-        floor = color(str(self._attributes["floor_color"]))
+        picture[:] = color(self._attributes["wall_color"])
+        floor = color(self._attributes["floor_color"])
         outline = np.array([self._pixel(point, scale) for point in self._place.walkable.exterior.coords], np.int32)
         self._cv2.fillPoly(picture, [outline + round(0.05 * scale)], tuple(floor * 0.6))
         self._cv2.fillPoly(picture, [outline], tuple(floor))
         for corners, group in zip(self._place.exits, ("first_color", "second_color"), strict=False):
             area = np.array([self._pixel(point, scale) for point in corners], np.int32)
-            self._cv2.fillPoly(picture, [area], tuple(0.6 * floor + 0.4 * color(str(self._attributes.get(group, "green")))))
+            self._cv2.fillPoly(picture, [area], tuple(0.6 * floor + 0.4 * color(self._attributes.get(group, "green"))))
         goal, arm = self._pixel(self._goal, scale), round(0.16 * scale)
         for x, y in ((arm, arm), (arm, -arm)):
             ends = (goal[0] - x, goal[1] - y), (goal[0] + x, goal[1] + y)
@@ -194,7 +195,7 @@ class Crowd(Simulator):
     def _draw_person(self, picture: np.ndarray, index: int, scale: float) -> None:
         cv2, heading, radius = self._cv2, float(self._heading[index]), self._radius * scale
         center = self._pixel(self._people[index, :2], scale)
-        paint = color(str(self._attributes["first_color" if self._groups[index] == 0 else "second_color"]))
+        paint = color(self._attributes["first_color" if self._groups[index] == 0 else "second_color"])
         if index == 0:
             cv2.circle(picture, center, round(radius * 1.35), (255.0, 225.0, 60.0), -1, cv2.LINE_AA)
         cv2.circle(picture, center, round(radius), tuple(paint * 0.55), -1, cv2.LINE_AA)
@@ -257,7 +258,7 @@ _PHYSICS = (
 )
 _FIRST = Attribute(name="first_color", kind="appearance", usual=("blue", "red", "green"), unusual=("purple", "black"))
 _SURFACES = (
-    Attribute(name="floor_color", kind="appearance", usual=("grey", "cream", "white"), unusual=("mint", "lilac")),
+    Attribute(name="floor_color", kind="appearance", usual=("gray", "cream", "white"), unusual=("mint", "lilac")),
     Attribute(name="wall_color", kind="appearance", usual=("black", "brown", "navy"), unusual=("pink", "yellow")),
 )
 

@@ -15,8 +15,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from worldline.envs.colors import color
 from worldline.envs.fluids.taichi_examples import EXTRA, load_example
-from worldline.envs.palette import color, import_opencv
+from worldline.envs.opencv import import_opencv
 from worldline.envs.phrases import sentence
 from worldline.envs.simulator import Act, Attribute, Simulator, Value
 from worldline.envs.wander import hold_random, visit
@@ -63,7 +64,7 @@ class Ink(Simulator):
         Attribute(name="comes_to_rest", kind="physics", usual=("slowly", "soon"), unusual=("at once",)),
         Attribute(name="first_color", kind="appearance", usual=("blue", "black", "red"), unusual=("brown", "pink")),
         Attribute(name="second_color", kind="appearance", usual=("orange", "green", "purple"), unusual=("yellow", "teal")),
-        Attribute(name="water_color", kind="appearance", usual=("white", "cream", "mint"), unusual=("lilac", "grey")),
+        Attribute(name="water_color", kind="appearance", usual=("white", "cream", "mint"), unusual=("lilac", "gray")),
     )
     determinism: ClassVar[str] = "Bit-exact on one kind of processor: the solver runs on one thread and draws no random numbers."
 
@@ -160,9 +161,9 @@ class Ink(Simulator):
         """The tank from the side: ink dims the water behind it; the nozzle is a small pen in the colour of its ink."""
         inks = self._inks.transpose(1, 0, 2)[::-1]
         fine = size * (4 if size <= 128 else 2)
-        picture = np.ones((NUM_CELLS, NUM_CELLS, 3)) * color(str(self._attributes["water_color"]))
+        picture = np.ones((NUM_CELLS, NUM_CELLS, 3)) * color(self._attributes["water_color"])
         names = ("first_color", "second_color")
-        paints = np.stack([color(str(self._attributes[name])) for name in names])
+        paints = np.stack([color(self._attributes[name]) for name in names])
         thickness = inks.sum(-1, keepdims=True)
         mixed = (inks @ paints) / np.maximum(thickness, 1e-6)
         picture += (1 - np.exp(-2.2 * np.maximum(thickness, 0))) * (mixed - picture)

@@ -16,9 +16,10 @@ from typing import ClassVar
 
 import numpy as np
 
+from worldline.envs.colors import color
 from worldline.envs.fluids.materials_scene import JELLY, LIQUID, SNOW, place, slosh, stir, tell
 from worldline.envs.fluids.taichi_examples import EXTRA, load_example
-from worldline.envs.palette import color, import_opencv
+from worldline.envs.opencv import import_opencv
 from worldline.envs.simulator import Act, Attribute, Simulator, Value
 from worldline.envs.wander import hold_random
 from worldline.interfaces import ActionSpec
@@ -71,7 +72,7 @@ class LiquidJellySnow(Simulator):
         Attribute(name="snow_hardness", kind="physics", usual=(0.7, 1.4), unusual=(2.5, 4.5)),
         Attribute(name="liquid_color", kind="appearance", usual=("blue", "teal", "orange"), unusual=("purple", "yellow")),
         Attribute(name="jelly_color", kind="appearance", usual=("red", "green", "pink"), unusual=("brown", "mint")),
-        Attribute(name="background", kind="appearance", usual=("navy", "black", "grey"), unusual=("cream", "lilac")),
+        Attribute(name="background", kind="appearance", usual=("navy", "black", "gray"), unusual=("cream", "lilac")),
     )
     determinism: ClassVar[str] = "Bit-exact on one kind of processor: the solver runs on one thread with particles placed by the seed."
 
@@ -170,12 +171,12 @@ class LiquidJellySnow(Simulator):
         scale = 4 if size <= 128 else 2
         fine = size * scale
         picture = np.empty((fine, fine, 3))
-        background = color(str(self._attributes["background"]))
+        background = color(self._attributes["background"])
         picture[:] = background * np.linspace(1.08, 0.85, fine)[:, None, None]
         self._draw_tank(picture, background)
         for material, paint, edge in (
-            (LIQUID, color(str(self._attributes["liquid_color"])), 1.35),
-            (JELLY, color(str(self._attributes["jelly_color"])), 0.55),
+            (LIQUID, color(self._attributes["liquid_color"]), 1.35),
+            (JELLY, color(self._attributes["jelly_color"]), 0.55),
             (SNOW, color("white"), 0.85),
         ):
             cover = self._cover(material, fine)
@@ -193,7 +194,7 @@ class LiquidJellySnow(Simulator):
 
     def _draw_tank(self, picture: np.ndarray, background: np.ndarray) -> None:
         edge = round(0.045 * len(picture))
-        glass = 0.6 * background + 0.4 * color("grey")
+        glass = 0.6 * background + 0.4 * color("gray")
         picture[-edge:] = picture[:, :edge] = picture[:, -edge:] = glass
 
     def _cover(self, material: int, fine: int) -> np.ndarray:

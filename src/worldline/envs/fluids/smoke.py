@@ -16,8 +16,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from worldline.envs.colors import color
 from worldline.envs.fluids.taichi_examples import EXTRA
-from worldline.envs.palette import color, import_opencv
+from worldline.envs.opencv import import_opencv
 from worldline.envs.phrases import sentence
 from worldline.envs.simulator import Act, Attribute, Simulator, Value
 from worldline.envs.wander import hold_random, visit
@@ -141,11 +142,11 @@ class Smoke(Simulator):
     def render(self, size: int) -> np.ndarray:
         """The box from the side, its vent a bar in the floor that glows while it is open."""
         fine = size * (2 if size <= 128 else 1)
-        background = color(str(self._attributes["background"]))
+        background = color(self._attributes["background"])
         density = self._cv2.resize(self._density[::-1].copy(), (fine, fine), interpolation=self._cv2.INTER_CUBIC)
         opacity = (1 - np.exp(-1.6 * np.clip(density, 0, None)))[..., None]
         picture = background * np.linspace(0.9, 1.3, fine)[:, None, None] * np.ones((1, fine, 1))
-        picture = np.ascontiguousarray(picture + opacity * (color(str(self._attributes["smoke_color"])) - picture))
+        picture = np.ascontiguousarray(picture + opacity * (color(self._attributes["smoke_color"]) - picture))
         x, inflow = self._vent
         floor = round(0.96 * fine)
         picture[floor:] = (85, 85, 92)

@@ -30,7 +30,7 @@ class Magnifier(LightStage):
     event_names = ("spot_on_target", "focused", "focus_on_target")
     policy_names = ("burn", "inspect", "random")
     attributes = (
-        Attribute(name="table_color", kind="appearance", usual=("orange", "green", "blue", "purple"), unusual=("pink", "black")),
+        Attribute(name="table_color", kind="appearance", usual=("orange", "green", "blue", "purple"), unusual=("pink", "brown")),
         Attribute(name="light_squares", kind="appearance", usual=("white", "beige"), unusual=("turquoise",)),
         Attribute(name="num_squares", kind="appearance", usual=(6, 7, 8), unusual=(11,)),
         Attribute(name="target_color", kind="appearance", usual=("red", "yellow", "green", "blue"), unusual=("black",)),

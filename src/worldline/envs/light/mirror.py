@@ -1,6 +1,7 @@
 """Mirror: a lamp's beam falls on a mirror that turns; its spot wanders over the floor and may hit the target (mitsuba).
 
-May import: interfaces, envs.simulator, envs.phrases, envs.light.stage, numpy, mitsuba (extra `sim-light`). Refuses to know: files, models.
+May import: interfaces, envs.simulator, envs.colors, envs.phrases, envs.light.stage, numpy, mitsuba (extra `sim-light`).
+Refuses to know: files, models.
 """
 
 from collections.abc import Mapping, Sequence
@@ -8,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from worldline.envs.light.stage import BEAM, CAMERA, COLORS, FILL, SUN, LightStage, checkered, diffuse, unit
+from worldline.envs.colors import reflectance
+from worldline.envs.light.stage import BEAM, CAMERA, FILL, SUN, LightStage, checkered, diffuse, unit
 from worldline.envs.phrases import article, sentence
 from worldline.envs.simulator import Act, Attribute, Value
 from worldline.interfaces import ActionSpec
@@ -37,7 +39,7 @@ class Mirror(LightStage):
     policy_names = ("aim", "sweep", "random")
     attributes = (
         Attribute(name="light_color", kind="appearance", usual=("white", "yellow", "red", "green"), unusual=("blue", "purple")),
-        Attribute(name="floor_color", kind="appearance", usual=("gray", "beige"), unusual=("pink", "turquoise")),
+        Attribute(name="floor_color", kind="appearance", usual=("gray", "beige"), unusual=("mint", "lilac")),
         Attribute(name="target_color", kind="appearance", usual=("red", "orange", "green", "blue"), unusual=("black", "purple")),
         Attribute(name="ball_color", kind="appearance", usual=("red", "orange", "yellow", "green", "blue"), unusual=("pink", "black")),
         Attribute(name="target_radius_m", kind="scene", usual=(0.1, 0.14), unusual=(0.06, 0.075)),
@@ -168,7 +170,7 @@ class Mirror(LightStage):
 
     def _lamp(self) -> Mapping[str, Any]:
         facts, direction = self._attributes, unit(MIRROR - LAMP)
-        beam, color = float(facts["beam_radius_m"]), np.array(COLORS[str(facts["light_color"])])
+        beam, color = float(facts["beam_radius_m"]), reflectance(facts["light_color"])
         strength = 0.028 / beam**2  # a wider beam of the same lamp is dimmer
         place = self._mitsuba.ScalarTransform4f().look_at(list(LAMP + 0.01 * direction), list(MIRROR), [0, 0, 1])
         return {

@@ -4,7 +4,7 @@ A picture is the sum of two renderings of the same scene, since light adds up: t
 does behind glass or off a mirror (a path from the eye cannot find a beam without width), and the particle tracer follows that beam from
 its lamp. Both, and the single rays that say where the beam lands, are mitsuba's.
 
-May import: envs.simulator, numpy, mitsuba (extra `sim-light`). Refuses to know: what is in the scene.
+May import: envs.simulator, envs.colors, numpy, mitsuba (extra `sim-light`). Refuses to know: what is in the scene.
 """
 
 import importlib
@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from worldline.envs.colors import reflectance
 from worldline.envs.simulator import Act, Attribute, Simulator, Value
 
 Kind = Literal["day", "fill", "beam", "rays"]
@@ -27,22 +28,6 @@ BEAM = "beam"
 SUN, FILL = "sun", "fill"
 """Keys of the lamps in a scene: the sharp beam, the sun, and a weaker light from another side. One lamp per rendering: a path tracer that
 has to choose among lamps is grainy."""
-
-COLORS: Mapping[str, tuple[float, float, float]] = {
-    "red": (0.8, 0.07, 0.05),
-    "orange": (0.9, 0.35, 0.04),
-    "yellow": (0.9, 0.7, 0.08),
-    "green": (0.1, 0.5, 0.13),
-    "blue": (0.07, 0.18, 0.7),
-    "purple": (0.32, 0.1, 0.48),
-    "pink": (0.9, 0.35, 0.5),
-    "turquoise": (0.08, 0.6, 0.55),
-    "black": (0.03, 0.03, 0.03),
-    "gray": (0.3, 0.3, 0.31),
-    "beige": (0.72, 0.6, 0.42),
-    "white": (0.85, 0.85, 0.83),
-}
-"""Reflectances by name, linear."""
 
 CAMERA = (
     Attribute(name="camera_azimuth_degrees", kind="appearance", usual=(-20.0, 20.0), unusual=(28.0, 40.0)),
@@ -180,7 +165,7 @@ class LightStage(Simulator):
 
 def checkered(color: Value, dark: Value, repeats: int) -> dict[str, Any]:
     """A matte surface of two named colours."""
-    colors = {f"color{index}": {"type": "rgb", "value": list(COLORS[str(name)])} for index, name in enumerate((color, dark))}
+    colors = {f"color{index}": {"type": "rgb", "value": reflectance(name).tolist()} for index, name in enumerate((color, dark))}
     transform = load_mitsuba().ScalarTransform3f().scale([repeats, repeats])
     return {"type": "diffuse", "reflectance": {"type": "checkerboard", "to_uv": transform, **colors}}
 
@@ -192,4 +177,4 @@ def unit(vector: np.ndarray) -> np.ndarray:
 
 def diffuse(color: Value) -> dict[str, Any]:
     """A matte surface of a named colour."""
-    return {"type": "diffuse", "reflectance": {"type": "rgb", "value": list(COLORS[str(color)])}}
+    return {"type": "diffuse", "reflectance": {"type": "rgb", "value": reflectance(color).tolist()}}

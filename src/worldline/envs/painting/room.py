@@ -1,6 +1,6 @@
 """The room that is painted: where wall, skirting board, floor, rug and window or door are, and what they look like.
 
-May import: numpy, cv2 (on demand), envs.palette. Refuses to know: paint, brushes, who paints.
+May import: numpy, cv2 (on demand), envs.colors, envs.opencv. Refuses to know: paint, brushes, who paints.
 """
 
 from collections.abc import Mapping
@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from worldline.envs.palette import color, import_opencv
+from worldline.envs.colors import color
+from worldline.envs.opencv import import_opencv
 from worldline.envs.simulator import Value
 
 SIZE = 256
@@ -57,14 +58,14 @@ def furnish(generator: np.random.Generator, attributes: Mapping[str, Value], *, 
     picture = np.empty((SIZE, SIZE, 3))
     light = np.linspace(1.0, 0.88, SIZE)[None, :, None] * np.linspace(0.96, 1.0, SIZE)[:, None, None]
     for name in ("wall", "skirting", "floor", "rug"):
-        picture[part == PARTS.index(name)] = color(str(attributes[f"{name}_color"]))
-    floor = color(str(attributes["floor_color"]))
+        picture[part == PARTS.index(name)] = color(attributes[f"{name}_color"])
+    floor = color(attributes["floor_color"])
     for index in range(-6, 15):  # planks run towards the viewer
         near, far = int(SIZE / 2 + (index - 4) * 64), int(SIZE / 2 + (index - 4) * 34)
         line = np.zeros((SIZE, SIZE), np.uint8)
         cv2.line(line, (far, skirting_bottom), (near, SIZE - 1), 1, 1)
         picture[line.astype(bool) & (part == PARTS.index("floor"))] = floor * 0.75
-    rug_color = color(str(attributes["rug_color"]))
+    rug_color = color(attributes["rug_color"])
     inner = _rug_outline(str(attributes["rug_shape"]), rug_center, (int(rug_size[0] * 0.75), int(rug_size[1] * 0.65)))
     cv2.polylines(picture, [rug_outline], True, tuple(rug_color * 0.6), 2)
     cv2.polylines(picture, [inner], True, tuple(0.4 * rug_color + 0.6 * 255), 2)

@@ -12,10 +12,11 @@ from typing import ClassVar
 
 import numpy as np
 
+from worldline.envs.colors import share_of_full
+from worldline.envs.opencv import import_opencv
 from worldline.envs.painting.mypaint import Brush, Surface, load_library
 from worldline.envs.painting.painters import careful, scribble, sloppy
 from worldline.envs.painting.room import PARTS, SIZE, furnish
-from worldline.envs.palette import RGB, import_opencv
 from worldline.envs.phrases import listed, sentence
 from worldline.envs.simulator import Act, Attribute, Simulator, Value
 from worldline.envs.wander import hold_random
@@ -60,9 +61,9 @@ class PaintedRoom(Simulator):
         Attribute(name="brush", kind="physics", usual=("round brush", "bristle brush", "marker"), unusual=("dry brush", "spray can")),
         Attribute(name="paint_opacity", kind="physics", usual=(0.85, 1.0), unusual=(0.15, 0.5)),
         Attribute(name="paint_color", kind="appearance", usual=("red", "blue", "green", "yellow", "orange"), unusual=("pink", "purple")),
-        Attribute(name="wall_color", kind="appearance", usual=("white", "cream", "grey"), unusual=("mint", "lilac")),
+        Attribute(name="wall_color", kind="appearance", usual=("white", "cream", "gray"), unusual=("mint", "lilac")),
         Attribute(name="skirting_color", kind="appearance", usual=("white", "brown"), unusual=("black",)),
-        Attribute(name="floor_color", kind="appearance", usual=("brown", "grey"), unusual=("navy",)),
+        Attribute(name="floor_color", kind="appearance", usual=("brown", "gray"), unusual=("navy",)),
         Attribute(name="rug_color", kind="appearance", usual=("red", "teal", "blue", "cream"), unusual=("yellow", "black")),
     )
     determinism: ClassVar[str] = "Bit-exact: a brush's random numbers start at the same place in every episode."
@@ -81,8 +82,8 @@ class PaintedRoom(Simulator):
         self._surface = Surface(SIZE)
         self._brush = Brush(PRESETS[str(attributes["brush"])][0])
         self._brush.set("opaque", self._brush.get("opaque") * float(attributes["paint_opacity"]))
-        red, green, blue = RGB[str(attributes["paint_color"])]
-        self._paint = colorsys.rgb_to_hsv(red / 255, green / 255, blue / 255)
+        red, green, blue = (float(share) for share in share_of_full(attributes["paint_color"]))
+        self._paint = colorsys.rgb_to_hsv(red, green, blue)
         self._tool = np.array([0.5, 0.35, 0.0, 0.0, 0.5])
         self._brush.stroke(self._surface, self._points(self._tool, self._tool)[-1:], 1.0)
         self._seen: set[str] = set()
