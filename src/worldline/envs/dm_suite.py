@@ -327,4 +327,6 @@ class _Catcher:
             across, above = data.qpos[2:4] - data.qpos[:2] + (0, 0.2 - 0.6 + 0.05)
             # In the cup is best; else above it; and below its rim the ball must come around it.
             cost += min(1.0, 10 * float(np.hypot(across, above))) + (0.5 if above < -0.04 else 0.0)
+            # Up or aside, the cup leaves the camera's picture.
+            cost += 5 * max(0.0, float(data.qpos[1]) - 0.05) + 5 * max(0.0, abs(float(data.qpos[0])) - 0.3)
         return cost
