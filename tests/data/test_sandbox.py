@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from worldline.data import VideoError, probe, read_video, write_video
-from worldline.data.media import DecodeLimits
+from worldline.data.media import DecodeLimits, UnfinishedError
 from worldline.data.sandbox import Sandbox, SandboxLimits
 from worldline.data.sandbox_process import Usage
 
@@ -162,7 +162,7 @@ def test_too_much_of_anything_is_stopped(square_video: Path, tmp_path: Path) -> 
 
 def test_a_silent_worker_is_replaced(square_video: Path) -> None:
     with Sandbox(SandboxLimits(cpu_seconds=0.1, wall_slack=-300)) as sandbox:  # No patience at all.
-        with pytest.raises(VideoError, match="without an end"):
+        with pytest.raises(UnfinishedError, match="without an end"):
             sandbox.read_clip(square_video, source="x")
         sandbox.limits = SandboxLimits()
         assert len(sandbox.read_clip(square_video, source="x")[0]) == 20

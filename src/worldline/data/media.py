@@ -54,6 +54,10 @@ class VideoError(ValueError):
     """A file that cannot be read as video; the message says which file and why."""
 
 
+class UnfinishedError(VideoError):
+    """Reading ended for a reason that lies outside the file, such as a machine too busy; trying again may help."""
+
+
 class Damage(Exception):
     """Timestamps or sizes that no camera writes."""
 

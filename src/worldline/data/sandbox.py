@@ -29,8 +29,8 @@ import torch
 from torch import Tensor
 
 from worldline.data.geometry import Fit, Size, height_and_width, scaled_size
-from worldline.data.media import DecodeLimits, VideoError, VideoInfo, check_request
-from worldline.data.sandbox_process import SLOTS, Job, SandboxError, Usage, Worker
+from worldline.data.media import DecodeLimits, UnfinishedError, VideoError, VideoInfo, check_request
+from worldline.data.sandbox_process import SLOTS, Job, SandboxError, UnfinishedJobError, Usage, Worker
 from worldline.interfaces import Clip
 
 MEBIBYTE = 1024**2
@@ -230,7 +230,8 @@ class Sandbox:
                 job = worker.submit({**request, **bounds}, descriptor, wall_seconds=20 + self.limits.wall_slack * cpu_seconds)
             yield job
         except SandboxError as error:
-            raise VideoError(f"{name}: {error}") from error
+            kind = UnfinishedError if isinstance(error, UnfinishedJobError) else VideoError
+            raise kind(f"{name}: {error}") from error
         finally:
             if job is not None:
                 job.finish()

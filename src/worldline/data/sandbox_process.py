@@ -43,6 +43,10 @@ class SandboxError(Exception):
     """A job that did not end well; the message says what happened, without a name."""
 
 
+class UnfinishedJobError(SandboxError):
+    """A job that was ended by the clock on the wall, or by somebody else; the file need not be to blame."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Usage:
     """What a child used: processor time of it alone, and its largest resident memory."""
@@ -102,7 +106,7 @@ class Worker:
             except OSError as error:
                 ours.close()
                 self.kill()
-                raise SandboxError(f"the sandbox's process is gone ({error})") from error
+                raise UnfinishedJobError(f"the sandbox's process is gone ({error})") from error
         return Job(self, ours, wall_seconds)
 
     def output(self, num_bytes: int) -> "Output":
@@ -155,11 +159,12 @@ class Output:
 
 
 class Job:
-    """One child's work. `usage` is known once it has ended."""
+    """One child's work. Once it has ended, `usage` is known, and whether it `was_stopped` by something outside of it."""
 
     def __init__(self, worker: Worker, link: socket.socket, wall_seconds: float) -> None:
         self.worker = worker
         self.usage: Usage | None = None
+        self.was_stopped = False
         self._link = link
         self._wall_seconds = wall_seconds
         self._waited_seconds = 0.0
@@ -177,12 +182,12 @@ class Job:
             message = self._receive()
         except TimeoutError as error:
             self.abandon()
-            raise SandboxError(f"stopped after {self._wall_seconds:g} s without an end") from error
+            raise UnfinishedJobError(f"stopped after {self._wall_seconds:g} s without an end") from error
         except OSError:
             message = b""
         self._waited_seconds += time.monotonic() - started
         if not message:
-            raise SandboxError(self.finish() or "it ended without a result")
+            raise self.ending_error()
         try:
             content = json.loads(message)
             failed = content.get("failed")
@@ -207,13 +212,18 @@ class Job:
         try:
             socket.send_fds(self._link, [b"output"], [output.descriptor])
         except OSError as error:
-            raise SandboxError(self.finish() or "it ended without a result") from error
+            raise self.ending_error() from error
         return output
 
     def say(self, word: str) -> None:
         """Tell the child something; one that has ended does not hear it, which its last message explains."""
         with contextlib.suppress(OSError):
             self._link.send(word.encode())
+
+    def ending_error(self) -> SandboxError:
+        """Wait for the end of a child that said no more, and say why it ended."""
+        reason = self.finish() or "it ended without a result"
+        return UnfinishedJobError(reason) if self.was_stopped else SandboxError(reason)
 
     def finish(self) -> str | None:
         """Wait for the end of the child; returns what killed it, None where nothing did."""
@@ -227,12 +237,15 @@ class Job:
             self.usage = Usage(cpu_seconds=float(ending["cpu_seconds"]), peak_bytes=int(ending["peak_bytes"]))
         except (OSError, ValueError, TypeError, LookupError):
             self.worker.kill()
+            self.was_stopped = True
             return "it did not end and was stopped"
         if not os.WIFSIGNALED(status):
             return None
         number = os.WTERMSIG(status)
         if number in {signal.SIGPROF, signal.SIGXCPU}:
             return f"stopped after {self.usage.cpu_seconds:.2g} s of processor time"
+        # No fault of a decoder sends this one: a system short of memory does, or a person.
+        self.was_stopped = number == signal.SIGKILL
         return f"the decoder crashed ({signal.Signals(number).name})"
 
     def abandon(self) -> None:

@@ -76,9 +76,10 @@ def _limit(memory_bytes: int, cpu_seconds: float) -> None:
     with open("/proc/self/statm", encoding="ascii") as status:
         memory_bytes += int(status.read().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
-    free = os.dup(0)
-    os.close(free)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (free + 2, free + 2))
+    free = [os.dup(0), os.dup(0)]  # Not always in a row: there may be a gap where the control socket was.
+    for descriptor in free:
+        os.close(descriptor)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(free) + 1, max(free) + 1))
     # The timer is exact but could be set again by code that took over; the limit is in whole seconds and final.
     whole = math.ceil(cpu_seconds) + 1
     resource.setrlimit(resource.RLIMIT_CPU, (whole, whole))

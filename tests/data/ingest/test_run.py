@@ -18,8 +18,9 @@ pytest.importorskip("scenedetect", reason="ingest needs the extra curate")
 pytest.importorskip("faiss", reason="ingest needs the extra curate")
 
 from worldline.data import read_lerobot
-from worldline.data.ingest import IngestConfig, ingest
+from worldline.data.ingest import IngestConfig, execute, ingest
 from worldline.data.ingest.remote import execute_on_ray
+from worldline.data.sandbox import Sandbox, SandboxLimits
 from worldline.data.sources import Rejection, SourceItem
 
 _spec = importlib.util.spec_from_file_location("pile", Path(__file__).parent / "conftest.py")
@@ -117,6 +118,15 @@ def test_what_cannot_be_read_is_counted_once_and_tried_again_on_request(items: l
     assert ingest([bad], tmp_path / "out", CONFIG, num_workers=1, retry=True).figures["num_new"] == 1
 
 
+def test_what_a_busy_machine_did_not_finish_is_no_result(items: list[SourceItem], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(execute, "Sandbox", lambda num_workers: Sandbox(SandboxLimits(cpu_seconds=0.1, wall_slack=-300)))  # No patience.
+        with pytest.raises(ValueError, match="nothing was kept"):
+            ingest(items[:1], tmp_path / "out", CONFIG, num_workers=1)
+    assert not list(pile.results_in(tmp_path / "out"))
+    assert run(items[:1], tmp_path / "out")["hash"] == run(items[:1], tmp_path / "fresh")["hash"]
+
+
 def test_labels_that_do_not_fit_drop_the_clip(videos: list[Path], tmp_path: Path) -> None:
     short = pile.item_of(videos[0], actions=np.zeros((5, 2), np.float32))
     broken = pile.item_of(videos[1], actions=np.full((30, 2), np.nan, np.float32))
@@ -185,4 +195,4 @@ def test_ray_is_asked_for_by_name_when_it_is_missing(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ImportError, match=r"worldline\[ray\]"):
-        execute_on_ray([], WorkFolder(tmp_path, "x"), CONFIG.curate, num_workers=1, address="local", on_done=lambda _: None)
+        execute_on_ray([], WorkFolder(tmp_path, "x"), CONFIG.curate, num_workers=1, address="local", on_done=lambda _name, _reason: None)

@@ -12,12 +12,12 @@ import logging
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from worldline.data.curate.config import CurateConfig
-from worldline.data.ingest.execute import execute_one
+from worldline.data.ingest.execute import OnDone, execute_one
 from worldline.data.ingest.work import WorkFolder
 from worldline.data.sandbox import Sandbox
 from worldline.data.sources import SourceItem
@@ -32,9 +32,9 @@ def execute_on_ray(
     *,
     num_workers: int | None,
     address: str,
-    on_done: Callable[[str], None],
+    on_done: OnDone,
 ) -> None:
-    """Make and keep the result of every item; `on_done` is told the name of each.
+    """Make and keep the result of every item; `on_done` is told of each, as `execute` does.
 
     Args:
         items: what to do; content that is held in memory is written into the work folder, so that nodes find it.
@@ -72,7 +72,7 @@ def execute_on_ray(
             compute=ray.data.TaskPoolStrategy(size=num_workers),
         )
         for row in results.iter_rows():
-            on_done(row["name"])
+            on_done(row["name"], row["unfinished"] or None)
     finally:
         shutil.rmtree(spool, ignore_errors=True)
         if not was_running:
@@ -95,9 +95,10 @@ class _Process:
             end_seconds=row["end_seconds"],
         )
         work = WorkFolder(self._folder, self._settings_key)
+        reason = None
         if not work.has_result(item.key):  # A second attempt finds what the first one left.
-            execute_one(item, work, self._config, _sandbox())
-        return {"name": item.name}
+            reason = execute_one(item, work, self._config, _sandbox())
+        return {"name": item.name, "unfinished": reason or ""}
 
 
 _sandboxes: dict[int, Sandbox] = {}

@@ -50,7 +50,7 @@ class IngestResult:
     Attributes:
         figures: counts, seconds and the hash, JSON-able; see docs/ingest.md.
         entries: every clip, kept or not; None when nothing had changed, and nothing was published again.
-        rejections: file -> why it was not read.
+        rejections: file -> why it was not read, or not to the end.
     """
 
     figures: dict[str, Any]
@@ -96,11 +96,16 @@ def ingest(
         report = on_progress or (lambda _: None)
         if ray_address is not None:
             execute_on_ray(
-                wanted, plan.work, config.curate, num_workers=num_workers, address=ray_address, on_done=lambda _: report(plan.note_done())
+                wanted,
+                plan.work,
+                config.curate,
+                num_workers=num_workers,
+                address=ray_address,
+                on_done=lambda name, reason: report(plan.note_done(name, reason)),
             )
         else:
             workers = num_workers or len(os.sched_getaffinity(0))
-            execute(wanted, plan.work, config.curate, workers, lambda _: report(plan.note_done()))
+            execute(wanted, plan.work, config.curate, workers, lambda name, reason: report(plan.note_done(name, reason)))
         executed = time.perf_counter()
         inputs = plan.inputs(config)
         state = _read_state(out / _STATE)
@@ -109,6 +114,7 @@ def ingest(
             "num_repeated": plan.num_repeated,
             "num_new": plan.num_new,
             "num_rejected": len(plan.rejections),
+            "num_unfinished": len(plan.unfinished),
         }
         if state.get("inputs") == inputs and not plan.num_new and (out / LINK).exists():
             seconds = {"seconds": {**state["figures"]["seconds"], "execute": round(executed - started, 3), "publish": 0.0}}
@@ -121,7 +127,7 @@ def ingest(
         figures["seconds"] = {"execute": round(executed - started, 3), "publish": round(time.perf_counter() - executed, 3)}
         # Captions that failed are asked for again next time.
         _write_state(out / _STATE, {"inputs": inputs if not silent else None, "config": asdict(config), "figures": figures})
-        return IngestResult(figures=figures, entries=entries, rejections={**plan.rejections, **failures})
+        return IngestResult(figures=figures, entries=entries, rejections={**plan.rejections, **failures, **plan.unfinished})
 
 
 def check_installed(config: IngestConfig) -> None:
@@ -146,6 +152,7 @@ class _Plan:
     def __init__(self, work: WorkFolder, retry: bool) -> None:
         self.work = work
         self.rejections: dict[str, str] = {}
+        self.unfinished: dict[str, str] = {}
         self.num_found = self.num_new = self.num_repeated = self.num_done = 0
         self._retry = retry
 
@@ -167,7 +174,9 @@ class _Plan:
             self.num_new += 1
             yield item
 
-    def note_done(self) -> int:
+    def note_done(self, name: str, reason: str | None) -> int:
+        if reason is not None:
+            self.unfinished[name] = f"not finished ({reason}); the same command again tries it again"
         self.num_done += 1
         return self.num_done
 
