@@ -2,6 +2,7 @@
 
     config        every threshold, in one place
     shots         where one shot ends and the next begins
+    glances       every frame at the size of a thumbnail
     scores        what a clip looks like: black, frozen, blurred, text, bars, flicker, motion
     fingerprint   what a clip is recognised by
     passage       the single pass over a file that does all of the above, and encodes what is kept

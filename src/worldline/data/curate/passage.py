@@ -20,6 +20,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 
 from worldline.data.curate import fingerprint
 from worldline.data.curate.config import CurateConfig
+from worldline.data.curate.glances import Glances
 from worldline.data.curate.record import ClipRecord, Passage
 from worldline.data.curate.scores import score_clip, verdict
 from worldline.data.curate.shots import BATCH, make_cutter
@@ -110,10 +111,9 @@ class _Pass:
         self._clock = _Clock(passage.stage_seconds)
         self._cutter = make_cutter(config.shots)
         self._resizer = _Resizer(config)
-        self._small = VideoReformatter()
+        self._glances = Glances(self._cutter.frame_size, BATCH)
         self._brightness: deque[float] = deque()
         self._cuts: deque[int] = deque()
-        self._small_frames: list[np.ndarray] = []
         self._num_looked_at = 0
         self._waiting: deque[_Gathered] = deque()
         self._clip: list[_Gathered] = []
@@ -124,17 +124,13 @@ class _Pass:
 
     def watched(self, timed: Iterator[tuple[float, VideoFrame]]) -> Iterator[tuple[float, VideoFrame]]:
         """The decoded frames, each looked at for cuts and brightness on its way."""
-        width, height = self._cutter.frame_size
         for seconds, frame in timed:
             self._clock.lap("decode")
             if not 0 < frame.height * frame.width <= self._max_pixels:
                 raise Damage(f"a frame of {frame.height} x {frame.width} pixels")
-            small = self._small.reformat(
-                frame, width=width, height=height, format="bgr24", interpolation=Interpolation.FAST_BILINEAR, threads=1
-            ).to_ndarray()
-            self._small_frames.append(small)
+            self._glances.add(frame)
             self._passage.num_decoded += 1
-            if len(self._small_frames) == BATCH:
+            if len(self._glances) == BATCH:
                 self._look_for_cuts()
             self._clock.lap("shots")
             yield seconds, frame
@@ -158,12 +154,11 @@ class _Pass:
         self._clock.lap("encode")
 
     def _look_for_cuts(self) -> None:
-        if self._small_frames:
-            frames = np.stack(self._small_frames)
-            self._small_frames.clear()
-            self._cuts.extend(self._cutter.push(frames))
-            self._brightness.extend(frames[..., 1].mean((1, 2)).tolist())  # Green is most of brightness.
-            self._num_looked_at += len(frames)
+        if len(self._glances):
+            pictures, brightness = self._glances.take()
+            self._cuts.extend(self._cutter.push(pictures))
+            self._brightness.extend(brightness.tolist())
+            self._num_looked_at += len(pictures)
 
     def _settle(self, certain: int) -> None:
         while self._waiting and self._waiting[0].index <= certain:

@@ -7,6 +7,7 @@ May import: numpy, cv2. Refuses to know: files, thresholds other than the verdic
 
 from collections.abc import Mapping, Sequence
 from functools import cache
+from itertools import pairwise
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -61,8 +62,10 @@ def frozen(pictures: np.ndarray) -> float:
     """Share of pictures (N, H, W) that repeat the one before them."""
     if len(pictures) < 2:
         return 0.0
-    steps = np.abs(np.diff(pictures.astype(np.int16), axis=0)).mean((1, 2))
-    return float((steps < _STILL_LEVELS).mean())
+    import cv2  # noqa: PLC0415 - optional
+
+    steps = [cv2.norm(before, after, cv2.NORM_L1) / after.size for before, after in pairwise(pictures)]
+    return float(np.mean([step < _STILL_LEVELS for step in steps]))
 
 
 def bars(pictures: np.ndarray) -> float:
@@ -82,13 +85,15 @@ def text(picture: np.ndarray) -> float:
     A drawn scene may have a flat ground too, but a row through a few objects changes between ground and object a few times, a row
     of letters dozens of times.
     """
-    ground = np.bincount(picture.ravel(), minlength=256)
+    import cv2  # noqa: PLC0415 - optional
+
+    ground = cv2.calcHist([picture], [0], None, [256], [0, 256]).ravel()
     level = int(np.argmax(np.convolve(ground, np.ones(9), mode="same")))
+    flat = ground[max(level - _STROKE_LEVELS, 0) : level + _STROKE_LEVELS + 1].sum() / picture.size
+    if flat < 0.6 or flat == 1:
+        return 0.0
     levels = picture.astype(np.int16)
     strokes = np.abs(levels - level) > _STROKE_LEVELS
-    flat = 1 - strokes.mean()
-    if flat < 0.6 or not strokes.any():
-        return 0.0
     # The step must be a step: noise around the border of what counts as ground is none.
     crossings = ((strokes[:, 1:] != strokes[:, :-1]) & (np.abs(np.diff(levels, axis=1)) > _STROKE_LEVELS)).sum(1)
     written = crossings[strokes.any(1)]
@@ -99,8 +104,8 @@ def sharpness(picture: np.ndarray) -> float:
     """Energy of the finest details of a picture (H, W) over its contrast; the variance of the Laplacian, made blind to contrast."""
     import cv2  # noqa: PLC0415 - optional
 
-    spread = float(picture.std())
-    return 0.0 if spread < 1 else float(cv2.Laplacian(picture, cv2.CV_32F).std() / spread)
+    _, spread = _mean_and_spread(picture)
+    return 0.0 if spread < 1 else _mean_and_spread(cv2.Laplacian(picture, cv2.CV_32F))[1] / spread
 
 
 def flicker(brightness: np.ndarray) -> float:
@@ -130,4 +135,13 @@ def _flow_estimator() -> Any:
 
 
 def _is_black(picture: np.ndarray) -> bool:
-    return bool(picture.mean() < _BLACK_LEVEL and picture.std() < _BLACK_SPREAD)
+    mean, spread = _mean_and_spread(picture)
+    return mean < _BLACK_LEVEL and spread < _BLACK_SPREAD
+
+
+def _mean_and_spread(picture: np.ndarray) -> tuple[float, float]:
+    """As numpy's mean and std, in a tenth of the time."""
+    import cv2  # noqa: PLC0415 - optional
+
+    mean, spread = cv2.meanStdDev(picture)
+    return float(mean[0, 0]), float(spread[0, 0])

@@ -113,7 +113,8 @@ def changes_of(frames: np.ndarray) -> np.ndarray:
     if count < 2:
         return np.zeros(0)
     colors = cv2.cvtColor(frames.reshape(count * height, width, 3), cv2.COLOR_BGR2HSV).reshape(count, -1)
-    return cv2.absdiff(colors[1:], colors[:-1]).mean(1)
+    sums = cv2.reduce(cv2.absdiff(colors[1:], colors[:-1]), 1, cv2.REDUCE_SUM, dtype=cv2.CV_32S)  # A mean by numpy costs ten times as much.
+    return sums[:, 0] / colors.shape[1]
 
 
 class NoCutter:
