@@ -17,7 +17,7 @@ from worldline.envs.zoo import DOMAINS, start_domain
 NUM_FRAMES = 64
 
 
-def frames_per_second(simulator: Simulator, size: int, *, num_episodes: int = 2) -> float:
+def frames_per_second(simulator: Simulator, size: int, *, num_episodes: int = 1) -> float:
     record(simulator, seed=0, num_frames=4, sizes=(size,))  # the first picture builds what draws the others
     started = time.process_time()
     for seed in range(num_episodes):
