@@ -16,7 +16,7 @@ from typing import ClassVar
 import numpy as np
 
 from worldline.envs.colors import color
-from worldline.envs.fluids.taichi_examples import EXTRA, load_example
+from worldline.envs.fluids.taichi_examples import EXTRA, load_example, start_taichi
 from worldline.envs.opencv import import_opencv
 from worldline.envs.phrases import sentence
 from worldline.envs.simulator import Act, Attribute, Simulator, Value
@@ -70,6 +70,7 @@ class Ink(Simulator):
 
     def __init__(self) -> None:
         self._cv2 = import_opencv(EXTRA)
+        start_taichi()
         self._solvers: dict[str, ModuleType] = {}
 
     def reset(self, seed: int, attributes: Mapping[str, Value]) -> None:

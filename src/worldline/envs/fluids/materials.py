@@ -18,7 +18,7 @@ import numpy as np
 
 from worldline.envs.colors import color
 from worldline.envs.fluids.materials_scene import JELLY, LIQUID, SNOW, place, slosh, stir, tell
-from worldline.envs.fluids.taichi_examples import EXTRA, load_example
+from worldline.envs.fluids.taichi_examples import EXTRA, load_example, start_taichi
 from worldline.envs.opencv import import_opencv
 from worldline.envs.simulator import Act, Attribute, Simulator, Value
 from worldline.envs.wander import hold_random
@@ -78,6 +78,7 @@ class LiquidJellySnow(Simulator):
 
     def __init__(self) -> None:
         self._cv2 = import_opencv(EXTRA)
+        start_taichi()
         self._solvers: dict[int, ModuleType] = {}
 
     def reset(self, seed: int, attributes: Mapping[str, Value]) -> None:
