@@ -70,7 +70,6 @@ class Ink(Simulator):
 
     def __init__(self) -> None:
         self._cv2 = import_opencv(EXTRA)
-        start_taichi()  # what is missing is better known now than at the first episode
         start_taichi()
         self._solvers: dict[str, ModuleType] = {}
 

@@ -78,7 +78,6 @@ class LiquidJellySnow(Simulator):
 
     def __init__(self) -> None:
         self._cv2 = import_opencv(EXTRA)
-        start_taichi()  # what is missing is better known now than at the first episode
         start_taichi()
         self._solvers: dict[int, ModuleType] = {}
 
