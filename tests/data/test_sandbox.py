@@ -161,7 +161,13 @@ def test_too_much_of_anything_is_stopped(square_video: Path, tmp_path: Path) -> 
 
 
 def test_a_silent_worker_is_replaced(square_video: Path) -> None:
-    with Sandbox(SandboxLimits(cpu_seconds=0.1, wall_slack=-300)) as sandbox:  # No patience at all.
+    with Sandbox() as sandbox:
+        sandbox.probe(square_video)
+        sandbox.limits = SandboxLimits(cpu_seconds=0.1, wall_slack=-300)  # No patience at all.
+        worker = sandbox._idle.get()
+        assert worker is not None
+        os.killpg(worker._process.pid, signal.SIGSTOP)
+        sandbox._idle.put(worker)
         with pytest.raises(UnfinishedError, match="without an end"):
             sandbox.read_clip(square_video, source="x")
         sandbox.limits = SandboxLimits()

@@ -15,6 +15,11 @@ COLORS = {"dst_colorspace": Colorspace.SMPTE170M, "dst_color_range": ColorRange.
 """What an image's colours must be before it is written; arguments of `reformat`."""
 
 
+_ONE_BY_ONE = "rc-lookahead=0:mbtree=0:weightp=0:scenecut=0"
+"""x264 looks at no other frame than the one at hand. What it found by looking ahead was now and then different for the same frames, and so
+were the bytes of small pictures; in groups of a few frames it gains little."""
+
+
 class ImageWriter:
     """Encodes images one after the other, on one thread, so that equal images give equal bytes.
 
@@ -27,7 +32,7 @@ class ImageWriter:
 
     def __init__(self, output: str | BinaryIO, *, rate_hz: float, quality: int = 18, keyframe_interval: int = 8) -> None:
         # Without B-frames the first timestamp is zero and no player shifts the video against its labels.
-        self._options = {"crf": str(quality), "preset": "veryfast", "g": str(keyframe_interval), "bf": "0"}
+        self._options = {"crf": str(quality), "preset": "veryfast", "g": str(keyframe_interval), "bf": "0", "x264-params": _ONE_BY_ONE}
         self._rate = Fraction(rate_hz).limit_denominator(10_000)
         # To put the index first, the muxer opens the file by its name once more, which memory has not.
         options = {"movflags": "+faststart"} if isinstance(output, str) else {}
