@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from worldline.data import Fit, read_video, resize_frames, to_float
-from worldline.dynamics import Dynamics, HeadsOnDemand, Memory, SamplerConfig, absorb, advance, written
+from worldline.dynamics import Dynamics, HeadsOnDemand, SamplerConfig, absorb, advance
 from worldline.interfaces import ActionSpec, Rollout, State
 from worldline.tokenizer import Tokenizer
 from worldline.world.config import WorldConfig
@@ -115,7 +115,7 @@ class World(nn.Module):
             raise ValueError(f"action must be (B, A) with B = {state.batch_size} rows like the state, got {tuple(action.shape)}")
         drawn = self._noise(noise, seed, state, (1, state.batch_size, 1))[0, :, 0]
         led = None if action is None else self._normalized(action)
-        following, _ = advance(self.dynamics, self.sampler, state, led, drawn.expand(state.batch_size, -1, -1))
+        following = advance(self.dynamics, self.sampler, state, led, drawn.expand(state.batch_size, -1, -1))
         return self._public(following)
 
     def rollout(
@@ -149,21 +149,22 @@ class World(nn.Module):
         led = None if self.action_spec is None and actions.shape[2] == 0 else self._normalized(actions).repeat(samples, 1, 1)
         current = self._rows_of(state, samples, rows)
         remember = torch.is_grad_enabled() and (num_frames >= _CHECKPOINT_FROM_FRAMES if recompute is None else recompute)
-        latents, heads = [], []
+        states = []
         for index in range(num_frames):
             arguments = (self.dynamics, self.sampler, current, None if led is None else led[:, index], drawn[:, index])
-            current, before = (
-                checkpoint(advance, *arguments, use_reentrant=False, preserve_rng_state=False) if remember else advance(*arguments)
-            )
-            latents.append(current.latent)
-            heads.append(before)
-        final = written(self.dynamics, self.sampler, current)
-        heads = [*heads[1:], final.heads]  # a call returns the readings of the frame before
+            current = checkpoint(advance, *arguments, use_reentrant=False, preserve_rng_state=False) if remember else advance(*arguments)
+            current = self._public(current)
+            states.append(current)
+
+        def read_heads() -> dict[str, Tensor]:
+            names = tuple(states[0].heads)
+            return {name: torch.stack([s.heads[name] for s in states], dim=1).unflatten(0, (samples, rows)) for name in names}
+
         return Rollout(
-            latents=torch.stack(latents, dim=1).unflatten(0, (samples, rows)),
+            latents=torch.stack([state.latent for state in states], dim=1).unflatten(0, (samples, rows)),
             actions=actions if self.action_spec is not None else None,
-            state=self._public(final),
-            heads={name: self._head(name, torch.stack([h[name] for h in heads], dim=1)).unflatten(0, (samples, rows)) for name in heads[0]},
+            state=current,
+            heads=HeadsOnDemand(read_heads),
         )
 
     def decode(self, source: State | Rollout | Tensor) -> Tensor:
@@ -180,9 +181,8 @@ class World(nn.Module):
         def spread(x: Tensor) -> Tensor:
             return x.expand(count, *x.shape[1:]) if len(x) == 1 else x.repeat_interleave(count, 0)
 
-        state = self._written(state)
-        text = None if state.text is None else spread(state.text)
-        return replace(state, latent=spread(state.latent), heads={name: spread(value) for name, value in state.heads.items()}, text=text)
+        heads = HeadsOnDemand(lambda: {name: spread(value) for name, value in state.heads.items()})
+        return replace(state, latent=spread(state.latent), heads=heads, text=None if state.text is None else spread(state.text))
 
     def save_pretrained(self, folder: str | Path) -> Path:
         """Write `config.json`, `model.safetensors` and a model card, `README.md`, into `folder`; each file appears whole or not at all."""
@@ -290,22 +290,18 @@ class World(nn.Module):
             return self.fork(state, samples * rows)
         if samples == 1:
             return state
-        state = self._written(state)
         index = torch.arange(rows, device=state.latent.device).repeat(samples)
         return replace(
             state,
             latent=state.latent[index],
-            memory=Memory(state.memory.cache.select(index, rows)),
-            heads={name: value[index] for name, value in state.heads.items()},
+            memory=state.memory.select(index, rows),
+            heads=HeadsOnDemand(lambda: {name: value[index] for name, value in state.heads.items()}),
             text=None if state.text is None else state.text[index],
         )
 
     def _public(self, state: State) -> State:
         heads = state.heads
         return replace(state, heads=HeadsOnDemand(lambda: {name: self._head(name, value) for name, value in heads.items()}))
-
-    def _written(self, state: State) -> State:
-        return state if state.memory.unwritten is None else self._public(written(self.dynamics, self.sampler, state))
 
     def _head(self, name: str, value: Tensor) -> Tensor:
         if name == "inverse_action" and self.action_spec is not None:
