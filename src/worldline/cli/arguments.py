@@ -56,16 +56,25 @@ class Train:
 
     Example: worldline train drives --action-columns steering throttle --rate-hz 4 --held-out site_3 --held-out-folders
 
-    Example: worldline train --recipe push --out runs/push (no source: the simulator is filmed)
+    Example: worldline train push --out runs/push (no source: the simulator is filmed)
+
+    Example: worldline train zoo --data data/zoo --size tiny --out runs/zoo (one world of all that `worldline collect zoo` filmed)
+
+    Example: worldline train zoo --data data/zoo --only push --steps 8000 20000 --out runs/only_push (a specialist of as many FLOPs)
 
     Writes: OUT/world (for --world of the other commands), OUT/figures.json, samples while it trains, checkpoints.
 
     Attributes:
-        source: folders of videos, or of one LeRobotDataset each.
+        source: folders of videos, or of one LeRobotDataset each; or the name of a recipe.
         out: folder of the run.
-        recipe: folder trains on any videos; push films Push-T; droid and cars expect their data sets' own layout.
+        recipe: folder trains on any videos; push films Push-T; droid and cars expect their data sets' own layout; zoo and balls read what
+            `worldline collect` filmed, from --data.
+        data: of zoo: the folder of the domains, DOMAIN/train, DOMAIN/validation and DOMAIN/ood; of balls: the same, or the domain's own.
+        only: of zoo, only these domains.
         size: of the network: nano 1M parameters, tiny 6M, small 30M, base 150M, large 1B.
         minutes: training time; each recipe has its own default.
+        steps: of zoo and balls: optimiser steps of the tokenizer and of the dynamics, in place of the recipe's own.
+        label_share: share of the training episodes that keep their action labels; the rest is trained on as video without actions.
         held_out: the sources to keep for measuring, by name, or one fraction of them.
         held_out_folders: hold out whole sub-folders rather than single videos; stricter where a folder is one scene.
         rate_hz: frames per second of the world; at a low rate more happens from frame to frame.
@@ -80,9 +89,13 @@ class Train:
 
     source: Positional[tuple[Path, ...]] = ()
     out: Path
-    recipe: Literal["folder", "push", "droid", "cars"] = "folder"
+    recipe: Literal["folder", "push", "droid", "cars", "zoo", "balls"] = "folder"
+    data: Path | None = None
+    only: tuple[str, ...] = ()
     size: Size | None = None
     minutes: float | None = None
+    steps: tuple[int, int] | None = None
+    label_share: float = 1.0
     held_out: tuple[str, ...] = ("0.1",)
     held_out_folders: FlagCreatePairsOff[bool] = False
     rate_hz: float = 5.0

@@ -7,7 +7,7 @@
 May import: data, tokenizer, dynamics, nn, interfaces. Refuses to know: planners, rewards, training, simulators.
 """
 
-from worldline.world.config import WorldConfig
+from worldline.world.config import ActionSpace, WorldConfig
 from worldline.world.learned import World
 
-__all__ = ["World", "WorldConfig"]
+__all__ = ["ActionSpace", "World", "WorldConfig"]

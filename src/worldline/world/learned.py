@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -67,6 +68,21 @@ class World(nn.Module):
         if num_steps < 1 or num_steps & (num_steps - 1) or num_steps > most:
             raise ValueError(f"num_steps is {num_steps}; this world draws in a power of two of steps, at most {most}")
         config = replace(self.config, sampler=replace(self.sampler, num_steps=num_steps))
+        return World(config, self.tokenizer, self.dynamics)
+
+    def with_action_space(self, name: str) -> "World":
+        """The same world, sharing its weights, for one of the kinds of video that it was trained on (`config.action_spaces`).
+
+        Its `action_spec` and rate are those of that kind, so planners, rollouts and figures work as in a world of nothing else.
+
+        Raises:
+            ValueError: if the world knows no such kind.
+        """
+        spaces = self.config.action_spaces
+        if name not in spaces:
+            known = ", ".join(spaces) or "none: it was trained on one kind of video"
+            raise ValueError(f"this world has no action space {name!r}; it has {known}")
+        config = replace(self.config, action_spec=spaces[name].spec, rate_hz=spaces[name].rate_hz)
         return World(config, self.tokenizer, self.dynamics)
 
     def prompt(self, video: str | Path | np.ndarray | Tensor, actions: np.ndarray | Tensor | None = None, *, fit: Fit = "stretch") -> State:
@@ -184,9 +200,17 @@ class World(nn.Module):
         heads = HeadsOnDemand(lambda: {name: spread(value) for name, value in state.heads.items()})
         return replace(state, latent=spread(state.latent), heads=heads, text=None if state.text is None else spread(state.text))
 
-    def save_pretrained(self, folder: str | Path) -> Path:
-        """Write `config.json`, `model.safetensors` and a model card, `README.md`, into `folder`; each file appears whole or not at all."""
-        return write_world(folder, self.config, self.state_dict(), sum(parameter.numel() for parameter in self.parameters()))
+    def save_pretrained(self, folder: str | Path, *, half: bool = False) -> Path:
+        """Write `config.json`, `model.safetensors` and a model card, `README.md`, into `folder`; each file appears whole or not at all.
+
+        With `half` weights are rounded to float16, which halves the file. They are float32 again when loaded, so what comes back is
+        another world by a hair, with a fingerprint of its own.
+
+        Raises:
+            ValueError: if a weight is beyond float16's 65504.
+        """
+        num_parameters = sum(parameter.numel() for parameter in self.parameters())
+        return write_world(folder, self.config, self.state_dict(), num_parameters, half=half)
 
     @classmethod
     def from_pretrained(cls, source: str | Path) -> "World":
@@ -261,10 +285,13 @@ class World(nn.Module):
 
     def _normalized(self, actions: Tensor) -> Tensor:
         if self.action_spec is None:
-            raise ValueError("this world was trained without actions and cannot follow any; give None, or (B, T, 0) to a rollout")
+            spaces = ", ".join(name for name, space in self.config.action_spaces.items() if space.spec is not None)
+            why = f"has actions of several kinds; choose one by with_action_space({spaces})" if spaces else "was trained without actions"
+            raise ValueError(f"this world {why}; without, give None, or (B, T, 0) to a rollout")
         if not bool(torch.isfinite(actions).all()):
             raise ValueError("actions contain NaN or infinity; replace them by finite ones, or give None where the action is unknown")
-        return self.action_spec.normalize(actions.to(self.tokenizer.encoder_position.dtype))
+        normalized = self.action_spec.normalize(actions.to(self.tokenizer.encoder_position))
+        return F.pad(normalized, (0, self.config.dynamics.action_dim - self.action_spec.dim))
 
     def _noise(self, noise: Tensor | None, seed: int | None, state: State, lead: tuple[int, int, int]) -> Tensor:
         """Noise (M, B or 1, T, S, C): as given, drawn per frame from (seed, position), or from the global generator."""
@@ -305,5 +332,5 @@ class World(nn.Module):
 
     def _head(self, name: str, value: Tensor) -> Tensor:
         if name == "inverse_action" and self.action_spec is not None:
-            return self.action_spec.denormalize(value)
+            return self.action_spec.denormalize(value[..., : self.action_spec.dim])
         return value
