@@ -181,6 +181,14 @@ def _text(arguments: Train, figures: dict[str, Any]) -> str:
             f"agent at frame {frame + 1}: median {'not found' if distance is None else f'{distance:.1f} px'} from the true one "
             f"(copying the last frame: {agent['copy_last_px'][frame]:.1f} px, {agent['num_windows']} windows)"
         )
+    if "block" in figures:
+        block = figures["block"]
+        px, deg = ("not found" if block[name][-1] is None else f"{block[name][-1]:.1f}" for name in ("distance_px", "angle_deg"))
+        lines.append(
+            f"block at frame {len(block['distance_px'])}: median {px} px and {deg} degrees from the true one "
+            f"(copying: {block['copy_last_px'][-1]:.1f} px, {block['copy_last_deg'][-1]:.1f} degrees; it has moved in "
+            f"{block['moved_share'][-1]:.0%} of {block['num_windows']} windows)"
+        )
     if rollouts["mean_gain_db"] <= 0:
         lines.append("This world does not beat copying the last frame. Train longer, give it more videos, or lower --rate-hz.")
     return "\n".join([*lines, "", f"wrote {arguments.out / 'world'} and {arguments.out / 'figures.json'}"])

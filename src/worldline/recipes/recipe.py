@@ -47,7 +47,7 @@ class Recipe:
         label_share: share of the episodes that keep their action labels; the others are trained on as video without actions.
         measured_frames: (prompt, predicted) frames that the finished world is measured on; a third and two thirds of a training window if
             None.
-        tracks_agent: also measure where Push-T's agent is in the imagined frames.
+        tracks_agent: also measure where Push-T's agent and block are in the imagined frames.
     """
 
     name: str
