@@ -191,6 +191,22 @@ def test_a_network_that_is_right_has_no_loss_at_its_target(make_dynamics):
     assert objective.loss(given)["dynamics"] < 1e-10
 
 
+def test_errors_are_weighted_by_what_they_do_to_the_picture(make_dynamics):
+    loud = torch.diag(torch.tensor([4.0, 1.0, 0.5, 0.5, 0.0, 0.0]))
+    config = ShortcutConfig(metric_share=0.5, clean_share=0.0)
+    objective = ShortcutObjective(make_dynamics(), config, SPEC, metric=loud)
+    recorder = Recorder(objective.dynamics)
+    objective.dynamics = recorder  # ty: ignore[invalid-assignment]
+    given = batch(32)
+    terms = objective.loss(given)
+    call = recorder.calls[-1]
+    assert given.latents is not None
+    error = (call["noisy"] + call["signal"][..., None, None] - given.latents).square() * (0.5 * loud.diagonal() + 0.5)
+    torch.testing.assert_close(terms["dynamics"], error[:, 1:].mean())
+    with pytest.raises(ValueError, match="give the metric as well"):
+        ShortcutObjective(make_dynamics(), config, SPEC)
+
+
 def test_moving_tokens_count_more(make_dynamics):
     objective = ShortcutObjective(make_dynamics(), ShortcutConfig(motion_weight=1.0), SPEC)
     clean = torch.zeros(1, 4, 4, 6)

@@ -37,6 +37,7 @@ class ShortcutConfig:
         self_after: updates before that.
         action_dropout: share of known actions that are hidden, which trains the null action and the inverse dynamics.
         motion_weight: how much more a token that changes counts than one that stays.
+        metric_share: how far errors are weighted by what they do to the picture (the metric that the objective is given) and not alike.
         ramp: weight of a target at signal level tau is `ramp` * tau + 1 - `ramp`: 0.9 is Dreamer 4's, 0 treats all levels alike.
     """
 
@@ -49,16 +50,33 @@ class ShortcutConfig:
     self_after: int = 1000
     action_dropout: float = 0.1
     motion_weight: float = 0.0
+    metric_share: float = 0.0
     ramp: float = 0.0
 
 
 class ShortcutObjective(nn.Module):
-    """Trainable wrapper of a dynamics network: `loss(batch)` on `batch.latents`."""
+    """Trainable wrapper of a dynamics network: `loss(batch)` on `batch.latents`.
+
+    Args:
+        dynamics: the network.
+        config: see `ShortcutConfig`.
+        action_spec: bounds of the actions in the batches; None without actions.
+        metric: (C, C), symmetric, of mean diagonal 1: what `config.metric_share` of an error is measured by; see `tokenizer.pixel_metric`.
+
+    Raises:
+        ValueError: if a metric is asked for and not given.
+    """
 
     updates: Tensor
+    metric: Tensor | None
 
-    def __init__(self, dynamics: Dynamics, config: ShortcutConfig, action_spec: ActionSpec | None):
+    def __init__(self, dynamics: Dynamics, config: ShortcutConfig, action_spec: ActionSpec | None, *, metric: Tensor | None = None):
         super().__init__()
+        if config.metric_share and metric is None:
+            raise ValueError(f"metric_share is {config.metric_share}; give the metric as well, or set it to 0")
+        share = config.metric_share
+        mixed = None if metric is None or not share else share * metric + (1 - share) * torch.eye(len(metric)).to(metric)
+        self.register_buffer("metric", mixed)
         self.dynamics = dynamics
         self.config = config
         self.action_spec = action_spec
@@ -88,7 +106,7 @@ class ShortcutObjective(nn.Module):
             own = self._self_target(noisy[rows], signal[rows], step[rows], action=own_action, shown=shown[rows], past=own_past)
             target = torch.cat([clean[:-num_self], own])
         prediction = self.dynamics(noisy, signal, step, action, known_BT=shown, **past)
-        error = (prediction.clean.float() - target).square().mean(-1) * self._token_weight(clean)
+        error = self._squared(prediction.clean.float() - target) * self._token_weight(clean)
         weight = (self.config.ramp * signal + 1 - self.config.ramp) * (signal < 1)
         # Nothing comes before the first frame. One term for both kinds of rows: balanced to equal size, the network's own targets drown
         # the data and run away.
@@ -149,6 +167,10 @@ class ShortcutObjective(nn.Module):
         middle = noisy + first * half[..., None, None]
         second = velocity(middle, signal + half)
         return noisy + (first + second) / 2 * (1 - signal)[..., None, None]
+
+    def _squared(self, error: Tensor) -> Tensor:
+        """(B, T, S) mean square of errors (B, T, S, C), under the metric if there is one."""
+        return (error * (error if self.metric is None else error @ self.metric)).mean(-1)
 
     def _token_weight(self, clean: Tensor) -> Tensor:
         """(B, T, S), mean about 1: tokens that change from the frame before count more."""

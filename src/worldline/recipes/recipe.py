@@ -18,11 +18,12 @@ from worldline.dynamics import Dynamics, SamplerConfig, ShortcutConfig, Shortcut
 from worldline.interfaces import Batch
 from worldline.recipes.corpus import Corpus, with_label_share
 from worldline.recipes.flops import training_flops_per_frame
-from worldline.tokenizer import Tokenizer, TokenizerConfig, TokenizerObjective
+from worldline.tokenizer import Tokenizer, TokenizerConfig, TokenizerObjective, pixel_metric
 from worldline.train import TrainConfig, TrainReport, to_device, train
 from worldline.world import ActionSpace, World, WorldConfig
 
 _COUNTED_ROWS = 4  # of a batch that operations are counted on; they are in proportion to its rows
+_METRIC_FRAMES = 64
 
 Watch = Callable[[World, Path, int], dict[str, float]]
 
@@ -42,6 +43,7 @@ class Recipe:
         tokenizer_batch: (windows, frames) per step.
         dynamics_batch: (windows, frames) per step; its frames are also the world's `context_frames`.
         max_steps: finest number of sampling steps, k_max.
+        packing: patches along a side of a token of the dynamics, see `DynamicsConfig`.
         frame_skip: recorded frames per frame of the world; the actions in between are put side by side. Of a single store: a `Corpus`
             brings its own.
         label_share: share of the episodes that keep their action labels; the others are trained on as video without actions.
@@ -60,6 +62,7 @@ class Recipe:
     tokenizer_batch: tuple[int, int] = (16, 4)
     dynamics_batch: tuple[int, int] = (16, 16)
     max_steps: int = 8
+    packing: int = 1
     frame_skip: int = 1
     label_share: float = 1.0
     measured_frames: tuple[int, int] | None = None
@@ -117,7 +120,7 @@ def train_world(
     dynamics = Dynamics(config.dynamics)
     batch_size, num_frames = recipe.dynamics_batch
     loader = latents.batches(batch_size=batch_size, num_frames=num_frames, seed=seed, num_workers=num_workers)
-    objective = ShortcutObjective(dynamics, recipe.shortcut, loader.action_spec)
+    objective = ShortcutObjective(dynamics, recipe.shortcut, loader.action_spec, metric=_metric(recipe, tokenizer, latents, seed))
 
     def evaluate(model: torch.nn.Module, step: int) -> dict[str, float]:
         assert watch is not None
@@ -142,6 +145,15 @@ def train_world(
     world = World(dataclasses.replace(config, provenance=provenance), tokenizer, dynamics)
     world.save_pretrained(folder / "world")
     return world
+
+
+def _metric(recipe: Recipe, tokenizer: Tokenizer, latents: Corpus[LatentStore], seed: int) -> torch.Tensor | None:
+    """What an error of the dynamics does to the picture, if the recipe weighs errors by it."""
+    if not recipe.shortcut.metric_share:
+        return None
+    sample = latents.batches(batch_size=_METRIC_FRAMES, num_frames=1, seed=seed).batch(0).latents
+    assert sample is not None
+    return pixel_metric(tokenizer, sample[:, 0].to(tokenizer.encoder_position), seed=seed).cpu()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -185,6 +197,7 @@ def _world_config(recipe: Recipe, corpus: Corpus[EpisodeStore]) -> WorldConfig:
             action_dim=max((spec.dim for spec in specs.values() if spec is not None), default=0),
             context_frames=recipe.dynamics_batch[1],
             max_steps=recipe.max_steps,
+            packing=recipe.packing,
         ),
         sampler=recipe.sampler,
         rate_hz=None if alone is None else rates[alone],
