@@ -109,20 +109,22 @@ def test_dropout_hides_its_share_of_the_known_actions(make_dynamics):
 
 
 def test_levels_and_steps_are_drawn_as_configured(make_dynamics):
-    config = ShortcutConfig(start_share=0.25, clean_share=0.125, self_share=0.5, self_after=0)
+    config = ShortcutConfig(start_share=0.25, mean_share=0.4, clean_share=0.125, self_share=0.5, self_after=0)
     objective, recorder = recorded(make_dynamics, config)
     objective.loss(batch(2000))
     target = recorder.calls[-1]
     plain, own = target["signal"].split(1000)
     plain_step, own_step = target["step"].split(1000)
-    assert (plain_step == 1 / 8).all()
+    assert set(plain_step.flatten().tolist()) == {1 / 8, 1.0}
+    assert (plain[plain_step == 1] == 0).all()
+    assert (plain_step == 1).float().mean() == pytest.approx(0.1, abs=0.02)
     assert (plain == 0).float().mean() == pytest.approx(0.25, abs=0.02)
     assert (plain == 1).float().mean() == pytest.approx(0.125, abs=0.02)
     between = plain[(plain > 0) & (plain < 1)]
     assert between.mean() == pytest.approx(0.5, abs=0.02)
     assert (own_step[own == 1] == 1 / 8).all()
     own, own_step = own[own < 1], own_step[own < 1]
-    assert set(own_step.flatten().tolist()) == {0.25, 0.5, 1.0}
+    assert set(own_step.flatten().tolist()) == {0.25, 0.5}
     multiples = own / own_step
     assert torch.equal(multiples, multiples.round())
     assert (own + own_step <= 1).all()

@@ -2,7 +2,8 @@
 
 Diffusion forcing (Chen et al., 2024) gives every frame its own signal level, so one network denoises a frame under a past of any quality.
 Shortcut models (Frans et al., 2024) also tell it the step it will take, and train large steps to equal two half steps of its own, so that
-one to four steps suffice at run time. Predictions and losses live in x-space (Dreamer 4, Hafner et al., 2025).
+two to four steps suffice at run time. The largest step, from noise to the frame at once, learns from the data instead: under a squared
+error it draws the mean of what may come, which needs no chain to be learnt first. Predictions and losses live in x-space (Dreamer 4, Hafner et al., 2025).
 
 A window is run once. Every frame sees its predecessor, nearly clean, beside its own noisy self (`dynamics.network`), so each target trains
 the computation that rollouts use, whatever the signal levels of its neighbours are. A share of the frames is clean: that is what the
@@ -31,6 +32,7 @@ class ShortcutConfig:
         context_signal: lowest signal level of the other predecessors.
         poor_context_share: share of these at a level from U(0, 1) instead, so that a poor past is no surprise.
         start_share: share of the frames that start from pure noise, where the sampler starts.
+        mean_share: share of these that are trained to be drawn in one step, as the mean of what may come.
         clean_share: share of the frames that are clean: no targets, but what prompts are made of and what the heads read. The rest gets a
             level from U(0, 1).
         self_share: share of the batch that trains large steps, once `self_after` updates were made.
@@ -45,6 +47,7 @@ class ShortcutConfig:
     context_signal: float = 0.7
     poor_context_share: float = 0.1
     start_share: float = 0.7
+    mean_share: float = 0.5
     clean_share: float = 0.1
     self_share: float = 0.25
     self_after: int = 1000
@@ -124,7 +127,7 @@ class ShortcutObjective(nn.Module):
         return action, frames_before(mask)
 
     def _num_self(self, batch_size: int) -> int:
-        if self.dynamics.config.max_steps == 1 or int(self.updates) < self.config.self_after:
+        if self.dynamics.config.max_steps < 4 or int(self.updates) < self.config.self_after:
             return 0
         return round(batch_size * self.config.self_share)
 
@@ -143,10 +146,11 @@ class ShortcutObjective(nn.Module):
         """Signal level and step size of every frame, each (B, T); the last `num_self` rows take large steps from levels on their grid."""
         max_steps = self.dynamics.config.max_steps
         uniform, kind = torch.rand(2, *clean.shape[:2], device=clean.device)
-        signal = torch.where(kind < self.config.start_share, torch.zeros_like(uniform), uniform)
-        step = torch.full_like(signal, 1 / max_steps)
+        start = self.config.start_share
+        signal = torch.where(kind < start, torch.zeros_like(uniform), uniform)
+        step = torch.full_like(signal, 1 / max_steps).masked_fill(kind < start * self.config.mean_share, 1.0)
         if num_self:
-            exponent = torch.randint(0, max_steps.bit_length() - 1, (num_self, clean.shape[1]), device=clean.device)
+            exponent = torch.randint(1, max_steps.bit_length() - 1, (num_self, clean.shape[1]), device=clean.device)
             step[-num_self:] = 0.5**exponent
             signal[-num_self:] = (signal[-num_self:] / step[-num_self:]).floor() * step[-num_self:]
         is_clean = kind >= 1 - self.config.clean_share
