@@ -123,11 +123,11 @@ def demo_recipe(minutes: float, *, image_size: int = 64) -> Recipe:
         name="demo",
         size="nano",
         tokenizer=replace(base.tokenizer, image_size=image_size, width=128),
-        shortcut=ShortcutConfig(start_share=0.6, self_share=0.0),
+        shortcut=ShortcutConfig(metric_share=0.9, self_share=0.0),
         sampler=SamplerConfig(num_steps=1),
         max_steps=1,  # steps of other sizes cost more than they give in so short a run (docs/log.md)
         tokenizer_batch=(16, 4),
-        dynamics_batch=(8, 8),
+        dynamics_batch=(16, 12),
     )
 
 
