@@ -3,8 +3,9 @@
 May import: interfaces, envs.simulator, envs.pusht, numpy, gym-pusht (extra `pusht`). Refuses to know: clips, files.
 """
 
+import copy
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 
@@ -31,6 +32,7 @@ class Push(Simulator):
     )
     event_names = ("contact", "block_at_wall", "goal_half_covered", "goal_reached")
     policy_names = ("push", "goal", "wander", "random")
+    restores = "nearly"
     attributes: ClassVar[tuple[Attribute, ...]] = (
         Attribute(
             name="block_color", kind="appearance", usual=("red", "orange", "blue", "purple", "gray"), unusual=("yellow", "pink", "brown")
@@ -100,6 +102,25 @@ class Push(Simulator):
     def events(self) -> Mapping[str, bool]:
         """See `Simulator.events`."""
         return self._events
+
+    def save(self) -> object:
+        """See `Simulator.save`: pymunk's own copy of its space, cached contacts included, without the environment around it.
+
+        The copy may solve its contacts in another order, which is why a push is restored nearly and not exactly.
+        """
+        simulator = self._simulator
+        things = (simulator.space, simulator.agent, simulator.block, simulator._block_shapes, self._agent_shape, self._walls)
+        copied = copy.deepcopy(things, {id(simulator): simulator})
+        return copied, _centre_of_mass(simulator.block), self._coverage, self._start, self._events, frozenset(self._happened)
+
+    def load(self, saved: object) -> None:
+        """See `Simulator.load`."""
+        simulator = self._simulator
+        kept, centre, self._coverage, self._start, self._events, happened = cast(tuple[Any, ...], saved)
+        things = copy.deepcopy(kept, {id(simulator): simulator})
+        simulator.space, simulator.agent, simulator.block, simulator._block_shapes, self._agent_shape, self._walls = things
+        _put_centre_of_mass(simulator.block, centre)
+        self._happened = set(happened)
 
     def policy(self, name: str, generator: np.random.Generator) -> Act:
         """`push` shoves the block about, `goal` shoves it to the goal, `wander` ignores it, `random` jumps."""
@@ -173,6 +194,26 @@ def clearance(state: np.ndarray) -> float:
     """Distance of the disc's centre from the block's outline, from a state."""
     agent, origin = complex(state[0], state[1]), complex(state[2], state[3])
     return float(distance_to_block(np.array((agent - origin) * np.exp(-1j * state[4]))))
+
+
+def _centre_of_mass(body: Any) -> tuple[float, float]:
+    """Where pymunk keeps a body to the last bit: the place of its centre of mass."""
+    offset = body.center_of_gravity
+    body.center_of_gravity = (0.0, 0.0)
+    body.angle = body.angle  # recomputes the place of the origin
+    place = tuple(body.position)
+    body.center_of_gravity = offset
+    body.angle = body.angle
+    return place
+
+
+def _put_centre_of_mass(body: Any, place: tuple[float, float]) -> None:
+    """Set what `_centre_of_mass` read. pymunk's copy sets the origin before the offset, which would move the centre by it."""
+    offset = body.center_of_gravity
+    body.center_of_gravity = (0.0, 0.0)
+    body.position = place
+    body.center_of_gravity = offset
+    body.angle = body.angle
 
 
 def _direction(x: float, y: float) -> str:
