@@ -3,7 +3,8 @@
 Diffusion forcing (Chen et al., 2024) gives every frame its own signal level, so one network denoises a frame under a past of any quality.
 Shortcut models (Frans et al., 2024) also tell it the step it will take, and train large steps to equal two half steps of its own, so that
 two to four steps suffice at run time. The largest step, from noise to the frame at once, learns from the data instead: under a squared
-error it draws the mean of what may come, which needs no chain to be learnt first. Predictions and losses live in x-space (Dreamer 4, Hafner et al., 2025).
+error it draws the mean of what may come, which needs no chain to be learnt first. Predictions and losses live in x-space (Dreamer 4,
+Hafner et al., 2025).
 
 A window is run once. Every frame sees its predecessor, nearly clean, beside its own noisy self (`dynamics.network`), so each target trains
 the computation that rollouts use, whatever the signal levels of its neighbours are. A share of the frames is clean: that is what the

@@ -41,6 +41,8 @@ class WorldConfig:
         action_spec: bounds of the actions; None for a world without actions. They may have fewer components than the dynamics take: zeros
             are added inside.
         action_spaces: of a world of several kinds of video, each by its name; see `World.with_action_space`.
+        detail_tolerance: how much a pixel may change and keep what the newest true frame showed there, see `world.detail`; 0 draws from
+            latents alone.
         provenance: what it was trained on, for the model card: frames, steps, minutes, hardware, seed.
         figures: what `worldline eval` and the recipes measured, for the model card.
     """
@@ -51,10 +53,13 @@ class WorldConfig:
     rate_hz: float | None = None
     action_spec: ActionSpec | None = None
     action_spaces: Mapping[str, ActionSpace] = field(default_factory=dict)
+    detail_tolerance: float = 0.1
     provenance: Mapping[str, Any] = field(default_factory=dict)
     figures: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if not 0 <= self.detail_tolerance < float("inf"):
+            raise ValueError(f"detail_tolerance is {self.detail_tolerance}; give 0 or a positive number")
         specs = [self.action_spec, *(space.spec for space in self.action_spaces.values())]
         widest = max((spec.dim for spec in specs if spec is not None), default=0)
         if widest > self.dynamics.action_dim:

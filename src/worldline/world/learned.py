@@ -2,7 +2,7 @@
 
 It owns the units: frames come in any size, actions in the environment's units.
 
-May import: data, tokenizer, dynamics, world.config, world.storage, interfaces. Refuses to know: planners, rewards, training.
+May import: data, tokenizer, dynamics, world.config, world.detail, world.storage, interfaces. Refuses to know: planners, rewards, training.
 
 Shapes: B batch, M samples, T frames, S tokens per frame, C latent channels, A action, H height, W width.
 """
@@ -22,6 +22,7 @@ from worldline.dynamics import Dynamics, HeadsOnDemand, SamplerConfig, absorb, a
 from worldline.interfaces import ActionSpec, Rollout, State
 from worldline.tokenizer import Tokenizer
 from worldline.world.config import WorldConfig
+from worldline.world.detail import Detail
 from worldline.world.storage import read_world, write_world
 
 _CHECKPOINT_FROM_FRAMES = 32
@@ -106,10 +107,15 @@ class World(nn.Module):
         latents = self.tokenizer.encode(frames)[:, -keep:]
         if known is not None:
             known = known[:, known.shape[1] + 1 - latents.shape[1] :]
-        return self.prompt_latents(latents, known)
+        state = self.prompt_latents(latents, known)
+        if not self.config.detail_tolerance:
+            return state
+        return replace(state, detail=Detail.of(frames[:, -1], self.tokenizer.decode(state.latent), self.config.detail_tolerance))
 
     def prompt_latents(self, latents: Tensor, actions: Tensor | None = None) -> State:
         """The state after latents (B, T, S, C), with the actions (B, T - 1, A) between them; differentiable in both.
+
+        Pictures of what follows are drawn from latents alone: there is no frame here whose detail could be kept.
 
         Raises:
             ValueError: for wrong shapes, or actions that are not finite.
@@ -132,7 +138,7 @@ class World(nn.Module):
         drawn = self._noise(noise, seed, state, (1, state.batch_size, 1))[0, :, 0]
         led = None if action is None else self._normalized(action)
         following = advance(self.dynamics, self.sampler, state, led, drawn.expand(state.batch_size, -1, -1))
-        return self._public(following)
+        return replace(self._public(following), detail=state.detail)
 
     def rollout(
         self,
@@ -164,6 +170,7 @@ class World(nn.Module):
         drawn = self._noise(noise, seed, state, (samples, rows, num_frames)).expand(samples, rows, -1, -1, -1).flatten(0, 1)
         led = None if self.action_spec is None and actions.shape[2] == 0 else self._normalized(actions).repeat(samples, 1, 1)
         current = self._rows_of(state, samples, rows)
+        detail = current.detail
         remember = torch.is_grad_enabled() and (num_frames >= _CHECKPOINT_FROM_FRAMES if recompute is None else recompute)
         states = []
         for index in range(num_frames):
@@ -179,15 +186,22 @@ class World(nn.Module):
         return Rollout(
             latents=torch.stack([state.latent for state in states], dim=1).unflatten(0, (samples, rows)),
             actions=actions if self.action_spec is not None else None,
-            state=current,
+            state=replace(current, detail=detail),
             heads=HeadsOnDemand(read_heads),
         )
 
     def decode(self, source: State | Rollout | Tensor) -> Tensor:
-        """Pixels in [0, 1] of a state (B, 3, H, W), a rollout (M, B, T, 3, H, W) or latents (..., S, C) -> (..., 3, H, W)."""
+        """Pixels in [0, 1] of a state (B, 3, H, W), a rollout (M, B, T, 3, H, W) or latents (..., S, C) -> (..., 3, H, W).
+
+        Where nothing has changed since the newest frame of the prompt, pictures of states and rollouts keep its detail (`world.detail`).
+        """
         if isinstance(source, State):
-            return self.tokenizer.decode(source.latent)
-        return self.tokenizer.decode(source.latents if isinstance(source, Rollout) else source)
+            frames = self.tokenizer.decode(source.latent)
+            return frames if source.detail is None else source.detail.restore(frames.unsqueeze(1)).squeeze(1)
+        if isinstance(source, Rollout):
+            frames, detail = self.tokenizer.decode(source.latents), source.state.detail
+            return frames if detail is None else detail.restore(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
+        return self.tokenizer.decode(source)
 
     def fork(self, state: State, count: int) -> State:
         """`count` copies of each row, consecutive. The attention cache of the past is shared, not copied."""
@@ -324,6 +338,7 @@ class World(nn.Module):
             memory=state.memory.select(index, rows),
             heads=HeadsOnDemand(lambda: {name: value[index] for name, value in state.heads.items()}),
             text=None if state.text is None else state.text[index],
+            detail=None if state.detail is None else state.detail.select(index, rows),
         )
 
     def _public(self, state: State) -> State:
