@@ -228,7 +228,7 @@ class Sandbox:
         job = None
         try:
             with _open(file, self.limits) as (descriptor, num_bytes):
-                cpu_seconds = self.limits.cpu_seconds_for(num_bytes)
+                cpu_seconds = self.limits.cpu_seconds_for(num_bytes) * request.get("effort", 1)
                 if worker is None or not worker.is_usable:
                     worker = Worker()
                 bounds = {"memory_bytes": self.limits.memory_bytes, "cpu_seconds": cpu_seconds}

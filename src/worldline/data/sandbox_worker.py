@@ -42,6 +42,9 @@ def serve(control: socket.socket) -> None:
             return
         request = json.loads(message)
         _warm_up(request["kind"])
+        if request.get("config", {}).get("shots") == "transnet":  # Its network would not fit into what a child may allocate.
+            with suppress(ImportError):  # The child says so.
+                importlib.import_module("worldline.data.curate.transnet").load_network()
         own_bytes = _own_bytes()
         child = os.fork()
         if child == 0:
