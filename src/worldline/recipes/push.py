@@ -45,7 +45,7 @@ def push(*, tokenizer_minutes: float = 10, dynamics_minutes: float = 25) -> Reci
             loss_weights={"inverse": 0.05, "reward": 0.05},
             sample_every_steps=250,
         ),
-        shortcut=ShortcutConfig(metric_share=0.9, self_after=2000),
+        shortcut=ShortcutConfig(metric_share=0.9, self_after=800),
         sampler=SamplerConfig(num_steps=1),
         tokenizer_batch=(16, 4),
         dynamics_batch=(16, 12),
