@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from worldline.control import CEM, CEMConfig
+from worldline.envs.push import PlainPush, Push
+from worldline.envs.pusht import make_pusht
 from worldline.envs.record import draw_attributes, record, simulator_seed
 from worldline.envs.simulator import Act, Attribute, Simulator
 from worldline.envs.simulator_world import FiniteDifferences, SimulatorWorld
@@ -215,3 +217,18 @@ def test_a_rollout_is_the_episode_that_was_filmed(name: str) -> None:
     assert torch.equal(rollout.latents[0, 0, :, 0].float(), clip.states[5:9])
     assert torch.equal((world.decode(rollout)[0, 0] * 255).round(), clip.frames[5:9].float())
     world.close()
+
+
+def test_the_plain_push_is_push_t() -> None:
+    simulator = domain("push")
+    assert isinstance(simulator, Push)
+    plain, env = PlainPush(), make_pusht(32)
+    plain.reset(5, {})
+    env.reset(seed=5)
+    actions = np.random.default_rng(0).uniform(100, 400, (12, 2)).astype(np.float32)
+    for action in actions:
+        plain.step(action)
+        _, coverage, _, _, info = env.step(action)
+        assert np.array_equal(plain.state()[:7], info["state"])
+        assert plain.state()[-1] == coverage
+    assert np.array_equal(plain.render(32), env.render())

@@ -15,7 +15,7 @@ from worldline.envs.pusht.policies import MARGIN, Pusher, Wanderer, distance_to_
 from worldline.envs.pusht.simulator import ARENA_SIZE, draw_scene, make_simulator, pusht_action_spec
 from worldline.envs.simulator import Act, Attribute, Simulator, Value
 
-_STEPS_PER_FRAME = 2  # of the simulator, 0.1 s each
+_STEPS_PER_SECOND = 10.0  # of the simulator
 _HALF_COVERED = 0.5
 
 
@@ -55,30 +55,35 @@ class Push(Simulator):
     def reset(self, seed: int, attributes: Mapping[str, Value]) -> None:
         """See `Simulator.reset`."""
         import pymunk  # noqa: PLC0415
-        from pygame import Color  # noqa: PLC0415
 
         simulator = self._simulator
         simulator.reset(seed=seed)
         self._attributes = dict(attributes)
-        simulator.space.damping = float(attributes["velocity_kept_per_second"])
-        (agent_shape,) = simulator.agent.shapes
-        agent_shape.color = Color(*COLORS[str(attributes["agent_color"])])
-        for shape in simulator.block.shapes:
-            shape.color = Color(*COLORS[str(attributes["block_color"])])
-        for shape in simulator.space.shapes:
-            shape.friction = float(attributes["friction"])
-            shape.elasticity = float(attributes["elasticity"])
-        self._agent_shape = agent_shape
+        (self._agent_shape,) = simulator.agent.shapes
+        self._change(attributes)
         self._walls = [shape for shape in simulator.space.static_body.shapes if isinstance(shape, pymunk.Segment)]
         self._coverage = float(simulator._get_coverage())
         self._start = self.state()[2:5]
         self._events = dict.fromkeys(self.event_names, False)
         self._happened = set()
 
+    def _change(self, attributes: Mapping[str, Value]) -> None:
+        """Give the scene the colours and the physics of this episode."""
+        from pygame import Color  # noqa: PLC0415
+
+        space = self._simulator.space
+        space.damping = float(attributes["velocity_kept_per_second"])
+        self._agent_shape.color = Color(*COLORS[str(attributes["agent_color"])])
+        for shape in self._simulator.block.shapes:
+            shape.color = Color(*COLORS[str(attributes["block_color"])])
+        for shape in space.shapes:
+            shape.friction = float(attributes["friction"])
+            shape.elasticity = float(attributes["elasticity"])
+
     def step(self, action: np.ndarray | None) -> None:
         """See `Simulator.step`."""
         target = np.asarray(action, np.float64)
-        for _ in range(_STEPS_PER_FRAME):
+        for _ in range(round(_STEPS_PER_SECOND / self.rate_hz)):
             *_, info = self._simulator.step(target)
         self._coverage = float(info["coverage"])
         self._events = {
@@ -91,7 +96,8 @@ class Push(Simulator):
 
     def render(self, size: int) -> np.ndarray:
         """See `Simulator.render`."""
-        return draw_scene(self._simulator, size, COLORS[str(self._attributes["table_color"])])
+        table = self._attributes.get("table_color")
+        return draw_scene(self._simulator, size, None if table is None else COLORS[str(table)])
 
     def state(self) -> np.ndarray:
         """See `Simulator.state`."""
@@ -188,6 +194,21 @@ class Push(Simulator):
 
     def _touches_block(self, shape: object) -> bool:
         return any(bool(part.shapes_collide(shape).points) for part in self._simulator.block.shapes)
+
+
+class PlainPush(Push):
+    """Push-T as `gym-pusht` draws and simulates it, at its own 10 Hz: what `envs.pusht.PushT` shows. It has no attributes."""
+
+    name = "pusht"
+    rate_hz = _STEPS_PER_SECOND
+    attributes: ClassVar[tuple[Attribute, ...]] = ()
+
+    def _change(self, attributes: Mapping[str, Value]) -> None:
+        """Nothing is changed."""
+
+    def captions(self) -> Sequence[str]:
+        """See `Simulator.captions`."""
+        return ["A blue disc pushes a gray T-shaped block."]
 
 
 def clearance(state: np.ndarray) -> float:

@@ -9,7 +9,7 @@ May import: interfaces, envs.simulator, numpy, torch. Refuses to know: which sim
 Shapes: B batch, M samples, T frames, D components of the simulator's state, A action components.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -54,12 +54,22 @@ class SimulatorWorld:
         held: whether an action (A,) is held for `frame_skip` simulator frames; else an action of the world is `frame_skip` actions side by
             side, (frame_skip * A,), as in `WorldConfig`.
         nearly: also use `load` where it restores nearly, which is quick and a little wrong.
+        read: what a latent is, (D,) float64, in place of the ground truth; for what a simulator knows besides.
 
     Raises:
         ValueError: if the domain has no actions, or a number is not positive.
     """
 
-    def __init__(self, simulator: Simulator, *, size: int = 64, frame_skip: int = 1, held: bool = False, nearly: bool = False) -> None:
+    def __init__(
+        self,
+        simulator: Simulator,
+        *,
+        size: int = 64,
+        frame_skip: int = 1,
+        held: bool = False,
+        nearly: bool = False,
+        read: Callable[[], np.ndarray] | None = None,
+    ) -> None:
         spec = simulator.action_spec
         if spec is None:
             raise ValueError(f"{simulator.name} has no actions, so there is nothing to plan; choose a domain that has")
@@ -69,8 +79,10 @@ class SimulatorWorld:
         self.frame_skip, self.held = frame_skip, held
         copies = 1 if held else frame_skip
         self.action_spec: ActionSpec | None = ActionSpec(low=spec.low * copies, high=spec.high * copies)
-        self.noise_shape = (1, len(simulator.state_names))
+        self.noise_shape = (1, len(simulator.state_names))  # of noise that changes nothing
+        self._read_state = read or simulator.state
         self._restores = simulator.restores == "exactly" or (nearly and simulator.restores == "nearly")
+        self._num_components = self.noise_shape[1]
         self._episode: tuple[int, Mapping[str, Value]] | None = None
         self._saved: tuple[Branch, Any] | None = None
 
@@ -78,8 +90,9 @@ class SimulatorWorld:
         """The state of an episode, batch 1, after `actions` (T, A), each for one simulator frame; see `Simulator.reset`."""
         branch = Branch(seed=seed, attributes=attributes).then([] if actions is None else list(np.asarray(actions, np.float32)))
         self._go(branch)
-        position = 1 + len(branch.actions) // self.frame_skip
-        return State(latent=torch.from_numpy(self._read())[None, None], position=position, memory=(branch,))
+        latent = torch.from_numpy(self._read())
+        self._num_components = len(latent)
+        return State(latent=latent[None, None], position=1 + len(branch.actions) // self.frame_skip, memory=(branch,))
 
     def step(self, state: State, action: Tensor | None, *, noise: Tensor | None = None, seed: int | None = None) -> State:
         """The next state under `action` (B, A); no action is the middle of the bounds. See `interfaces.World.step`."""
@@ -149,16 +162,17 @@ class SimulatorWorld:
 
     def _run(self, branch: Branch, actions: np.ndarray) -> np.ndarray:
         """States (T, D) from `branch` on under `actions` (T, frame_skip, A)."""
-        states = np.full((len(actions), self.noise_shape[1]), np.nan)
+        states: list[np.ndarray] = []
         try:
             self._go(branch)
-            for time, several in enumerate(actions):
+            for several in actions:
                 for action in several:
                     self.simulator.step(action)
-                states[time] = self._read()
+                states.append(self._read())
         except FloatingPointError:
             self._episode = self._saved = None  # a simulation that diverged is no place to go on from
-        return states
+        missing = np.full((len(actions) - len(states), self._num_components), np.nan)
+        return np.concatenate([np.stack(states), missing]) if states else missing
 
     def _pictures(self, branch: Branch, count: int) -> Tensor:
         """The last `count` frames (count, 3, size, size) on the way to the end of `branch`, that of its end last."""
@@ -184,7 +198,7 @@ class SimulatorWorld:
             self._saved = (branch, self.simulator.save())
 
     def _read(self) -> np.ndarray:
-        return np.asarray(self.simulator.state(), np.float64)
+        return np.asarray(self._read_state(), np.float64)
 
 
 class FiniteDifferences:
@@ -255,13 +269,13 @@ class _Differences(torch.autograd.Function):
     """Latents as they are, with a backward pass by differences."""
 
     @staticmethod
-    def forward(ctx: Any, actions: Tensor, latents: Tensor, again: Any, widths: Tensor) -> Tensor:  # ty: ignore[invalid-method-override]
+    def forward(ctx: Any, actions: Tensor, latents: Tensor, again: Any, widths: Tensor) -> Tensor:
         ctx.save_for_backward(actions, widths)
         ctx.again = again
         return latents.clone()
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:  # ty: ignore[invalid-method-override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:  # ty: ignore[incompatible-method-override]
         actions, widths = ctx.saved_tensors
         found = torch.zeros_like(actions)
         with torch.no_grad():
