@@ -7,7 +7,7 @@ elsewhere. Their mean would do for forces and velocities, and their last for tar
 none is needed: with crafter's 17 components in the zoo the widest action is no wider for it, and planners and `worldline eval` know the
 layout.
 
-May import: recipes.*, data, eval, world, and what a recipe configures. Refuses to know: simulators.
+May import: recipes.*, data, and what a recipe configures; of envs only the list of domains. Refuses to know: what a domain shows.
 """
 
 import json
@@ -17,6 +17,8 @@ from pathlib import Path
 
 from worldline.data import EpisodeStore, action_spec_of, read_lerobot
 from worldline.dynamics import SamplerConfig, ShortcutConfig, Size
+from worldline.envs.zoo import DOMAINS, load_domain
+from worldline.interfaces import ActionSpec
 from worldline.recipes.corpus import Corpus
 from worldline.recipes.recipe import Recipe
 from worldline.tokenizer import TokenizerConfig
@@ -28,6 +30,7 @@ FRAME_SKIPS: Mapping[str, int] = {
     "push": 2,  # 2.5 Hz: long enough for the disc to arrive where the action sends it
     "two_room": 2,
     "balls": 2,  # 10 Hz, as in PhyWorld
+    "occluder": 2,
     "reacher": 3,
     "ball_in_cup": 2,
     "cube": 2,
@@ -127,7 +130,8 @@ class Zoo:
 def read_zoo(data: Path, folder: Path, *, image_size: int = 64, only: Sequence[str] = (), rate_hz: float | None = None) -> Zoo:
     """Read the data sets of a zoo into stores below `folder`, or open those that are there.
 
-    The bounds of a domain's actions are the least and the largest of its training episodes.
+    The bounds of a domain's actions are its simulator's, where that is installed, so that planners can act in it; else the least and the
+    largest of its training episodes. They are settled when a store is built.
 
     Args:
         data: folder of the domains.
@@ -157,7 +161,7 @@ def read_zoo(data: Path, folder: Path, *, image_size: int = 64, only: Sequence[s
             if source is not None:
                 training_set = _data_set(data / name / "train", image_size)
                 assert training_set is not None
-                stores[split][name] = _store(source, folder / name / split, training_set, image_size)
+                stores[split][name] = _store(name, source, folder / name / split, training_set, image_size)
     skips = {name: FRAME_SKIPS.get(name) or _usual_skip(store, rate_hz) for name, store in stores["train"].items()}
     return Zoo(
         train=Corpus(stores=stores["train"], frame_skips=skips),
@@ -175,7 +179,7 @@ def _data_set(folder: Path, image_size: int) -> Path | None:
     return next((place for place in places if (place / "meta" / "info.json").is_file()), None)
 
 
-def _store(source: Path, store: Path, training_set: Path, image_size: int) -> EpisodeStore:
+def _store(domain: str, source: Path, store: Path, training_set: Path, image_size: int) -> EpisodeStore:
     """The store of a data set; a note beside it says which one it was read from."""
     note = store.with_name(f"{store.name}.json")
     asked = {"source": str(source.absolute()), "image_size": image_size, "info": (source / "meta" / "info.json").read_text("utf-8")}
@@ -185,7 +189,24 @@ def _store(source: Path, store: Path, training_set: Path, image_size: int) -> Ep
         return EpisodeStore.open(store)
     store.parent.mkdir(parents=True, exist_ok=True)
     note.write_text(json.dumps(asked, indent=1), encoding="utf-8")
-    return EpisodeStore.build(store, read_lerobot(source, size=image_size), action_spec=action_spec_of(training_set))
+    spec = _bounds(domain, action_spec_of(training_set))
+    return EpisodeStore.build(store, read_lerobot(source, size=image_size), action_spec=spec)
+
+
+def _bounds(domain: str, found: ActionSpec | None) -> ActionSpec | None:
+    """The simulator's own bounds, if it can be asked and they hold what was `found` in the data; else these."""
+    if found is None or domain not in DOMAINS:
+        return found
+    try:
+        spec = load_domain(domain).action_spec
+    except ImportError:
+        return found
+    if spec is None or spec.dim != found.dim:
+        return found
+    room = [1e-4 * (high - low) for low, high in zip(spec.low, spec.high, strict=True)]
+    holds = all(low - slack <= least for low, least, slack in zip(spec.low, found.low, room, strict=True))
+    holds &= all(high + slack >= most for high, most, slack in zip(spec.high, found.high, room, strict=True))
+    return spec if holds else found
 
 
 def _usual_skip(store: EpisodeStore, rate_hz: float | None) -> int:

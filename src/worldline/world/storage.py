@@ -16,6 +16,8 @@ from torch import Tensor
 from worldline.interfaces import ActionSpec
 from worldline.world.config import FORMAT, WorldConfig
 
+_BUNDLED = Path(__file__).parent.parent / "worlds"
+
 
 def write_world(folder: str | Path, config: WorldConfig, weights: Mapping[str, Tensor], num_parameters: int, *, half: bool = False) -> Path:
     """Write a world into `folder`, which is made if need be; each file appears whole or not at all.
@@ -55,9 +57,18 @@ def read_world(source: str | Path) -> tuple[WorldConfig, dict[str, Tensor]]:
         raise ValueError(f"the world in {folder} cannot be loaded: {error}") from error
 
 
+def bundled_worlds() -> dict[str, Path]:
+    """The worlds that come with the package: their folders, by name."""
+    return {path.parent.name: path.parent for path in sorted(_BUNDLED.glob("*/config.json"))}
+
+
 def _from_hub(name: str) -> Path:
     if name.count("/") != 1 or name.startswith((".", "/")):
-        raise FileNotFoundError(f"no world at {name!r}: give a folder that holds config.json, or a hub repository as owner/name")
+        bundled = ", ".join(bundled_worlds()) or "none"
+        raise FileNotFoundError(
+            f"no world at {name!r}: give a folder that holds config.json, a hub repository as owner/name, or the name of one that comes "
+            f"with the package ({bundled})"
+        )
     try:
         return Path(snapshot_download(name, allow_patterns=["config.json", "model.safetensors"]))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
