@@ -154,6 +154,7 @@ class State:
         memory: what the backend keeps of the past (an attention cache, a simulator snapshot); opaque to everyone else.
         heads: what the heads read at the newest frame, each (B, ...).
         text: (B, L, D) text embedding, if the world is conditioned on words.
+        detail: what pictures of this state show beyond its latent, from the newest true frame; opaque. None: they are of the latent alone.
     """
 
     latent: Tensor
@@ -161,6 +162,7 @@ class State:
     memory: Any = None
     heads: Mapping[str, Tensor] = field(default_factory=dict)
     text: Tensor | None = None
+    detail: Any = None
 
     @property
     def batch_size(self) -> int:
@@ -262,7 +264,10 @@ class World(Protocol):
         ...
 
     def decode(self, source: State | Rollout | Tensor) -> Tensor:
-        """Pixels in [0, 1]: (B, 3, H, W) of a state, (M, B, T, 3, H, W) of a rollout, (..., 3, H, W) of latents (..., S, C)."""
+        """Pixels in [0, 1]: (B, 3, H, W) of a state, (M, B, T, 3, H, W) of a rollout, (..., 3, H, W) of latents (..., S, C).
+
+        Those of a state and of a rollout may show more than their latents do (`State.detail`).
+        """
         ...
 
     def fork(self, state: State, count: int) -> State:

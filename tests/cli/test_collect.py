@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from worldline.cli import main
-from worldline.envs.zoo import DOMAINS
+from worldline.envs.zoo import DOMAINS, load_domain
 
 
 def test_a_small_zoo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -19,6 +19,11 @@ def test_a_small_zoo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     for one in collections:
         assert Path(one["sheet"]).is_file()
         assert (Path(one["folders"]["32"]) / "meta" / "info.json").is_file()
+        assert set(one["episodes_with"]) == set(load_domain("push").event_names)
+    # What is there is not filmed again, and its events are shown again.
+    assert main(["collect", "zoo", "--out", str(tmp_path), *options[:-1]]) == 0
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("push: contact"))
+    assert line.split()[2:] == [f"{100 * one['episodes_with']['contact'] / one['num_episodes']:.0f}" for one in collections]
 
 
 def test_the_list_names_every_domain(capsys: pytest.CaptureFixture[str]) -> None:

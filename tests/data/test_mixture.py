@@ -94,3 +94,31 @@ def test_weights_must_name_the_streams(loaders: dict[str, Loader]) -> None:
     for weights in ({"arm": 1.0}, {"arm": 1.0, "car": 0.0, "film": 1.0}):
         with pytest.raises(ValueError, match="give each stream a positive weight"):
             Mixture(loaders, weights=weights)
+
+
+def test_parts_are_put_together_in_one_batch(tmp_path: Path, make_clip: MakeClip) -> None:
+    clips = {"arm": make_clip(12, seed=1), "film": make_clip(12, labelled=False, seed=2)}
+    stores = {name: EpisodeStore.build(tmp_path / name, [clip], action_spec=BOUNDS[name]) for name, clip in clips.items()}
+    rows = {name: Loader(store, batch_size=2, num_frames=3) for name, store in stores.items()}
+    mixture, single = Mixture(rows, shared_actions=True, parts=5, seed=3), Mixture(rows, shared_actions=True, seed=3)
+    for index in range(3):
+        batch, parts = mixture.batch(index), [single.batch(number) for number in range(5 * index, 5 * index + 5)]
+        assert batch.dataset is None
+        assert batch.frames is not None
+        assert batch.actions is not None
+        assert batch.action_mask is not None
+        assert torch.equal(batch.frames, torch.cat([part.frames for part in parts if part.frames is not None]))
+        for place, part in enumerate(parts):
+            rows_of_part = slice(2 * place, 2 * place + 2)
+            known = part.actions is not None
+            assert batch.action_mask[rows_of_part].all() == known
+            expected = part.actions if part.actions is not None else torch.zeros(2, 3, 2)
+            assert torch.equal(batch.actions[rows_of_part], expected)
+    assert mixture.state_dict()["parts"] == 5
+    with pytest.raises(ValueError, match="at least 1"):
+        Mixture(rows, parts=0)
+
+
+def test_parts_need_one_meaning_of_actions(loaders: dict[str, Loader]) -> None:
+    with pytest.raises(ValueError, match="several action spaces"):
+        Mixture(loaders, parts=2)

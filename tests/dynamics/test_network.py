@@ -5,8 +5,7 @@ import torch
 from torch import Tensor
 
 from worldline.dynamics import Dynamics, DynamicsConfig, dynamics_config
-from worldline.dynamics.network import Context
-from worldline.nn import Cache, Segment
+from worldline.dynamics.network import frames_before
 
 
 def inputs(batch: int = 2, frames: int = 7) -> dict[str, Tensor]:
@@ -15,6 +14,8 @@ def inputs(batch: int = 2, frames: int = 7) -> dict[str, Tensor]:
         "signal_BT": torch.rand(batch, frames, dtype=torch.float64),
         "step_BT": torch.full((batch, frames), 0.25, dtype=torch.float64),
         "action_BTA": torch.rand(batch, frames, 2, dtype=torch.float64) * 2 - 1,
+        "previous_BTSC": torch.randn(batch, frames, 4, 6, dtype=torch.float64),
+        "previous_signal_BT": torch.rand(batch, frames, dtype=torch.float64),
     }
 
 
@@ -23,7 +24,7 @@ def frames_changed(before: Tensor, after: Tensor) -> list[bool]:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("name", ["noisy_BTSC", "signal_BT", "action_BTA"])
+@pytest.mark.parametrize("name", ["noisy_BTSC", "signal_BT", "action_BTA", "previous_BTSC", "previous_signal_BT"])
 def test_the_future_does_not_change_the_past(make_dynamics, name):
     network = make_dynamics(context_frames=16).double()
     given = inputs()
@@ -48,7 +49,7 @@ def test_head_tokens_change_nothing_in_the_world(make_dynamics):
     torch.testing.assert_close(other.clean, with_heads.clean, rtol=0, atol=1e-12)
     assert not torch.allclose(other.heads["reward"], with_heads.heads["reward"])
     for new, old in zip(other.segments, with_heads.segments, strict=True):
-        torch.testing.assert_close(new.keys[:, :-2], old.keys[:, :-2], rtol=0, atol=1e-12)
+        torch.testing.assert_close(new.keys, old.keys, rtol=0, atol=1e-12)
 
 
 @torch.no_grad()
@@ -77,39 +78,44 @@ def test_known_is_decided_frame_by_frame(make_dynamics):
 
 
 @torch.no_grad()
-def test_signal_step_and_the_frame_before_are_seen(make_dynamics):
+@pytest.mark.parametrize("name", ["signal_BT", "step_BT", "previous_BTSC", "previous_signal_BT"])
+def test_levels_step_and_the_frame_before_are_seen(make_dynamics, name):
     network = make_dynamics(time_every=5).double()  # no time attention: what comes from before comes as `previous`
-    given = inputs() | {"signal_BT": torch.full((2, 7), 0.6, dtype=torch.float64)}
-    clean = network(**given).clean
-    assert not torch.allclose(network(**(given | {"step_BT": given["step_BT"] / 2})).clean, clean)
-    last = {name: value[:, -1:] for name, value in given.items()}
-    again = network(**last, previous_BSC=given["noisy_BTSC"][:, -2], previous_signal=0.6).clean
-    torch.testing.assert_close(again, clean[:, -1:])
-    assert not torch.allclose(network(**last).clean, clean[:, -1:])
+    given = inputs()
+    changed = given | {name: given[name] * 0.9}
+    assert all(frames_changed(network(**given).clean, network(**changed).clean))
+    clean_before = network(**{key: value for key, value in given.items() if key != "previous_signal_BT"}).clean
+    ones = given | {"previous_signal_BT": torch.ones(2, 7, dtype=torch.float64)}
+    assert torch.equal(clean_before, network(**ones).clean)
 
 
 @torch.no_grad()
-def test_targets_over_a_context_see_what_the_sampler_sees(make_dynamics):
-    """Training runs all frames at once over a context; each must get what a cached step after the context's frames before it gives."""
-    network = make_dynamics(context_frames=4).double()
-    given, past = inputs(), inputs() | {"signal_BT": torch.full((2, 7), 0.8, dtype=torch.float64)}
-    past["action_BTA"] = given["action_BTA"]
-    segments = network(**past).segments
-    context = Context(past["noisy_BTSC"], past["signal_BT"], Cache(tuple((segment,) for segment in segments)))
-    together = network(**given, context=context, with_heads=False).clean
-    for time in range(1, 7):
-        before = tuple(Segment(part.keys[:, :, :, :time], part.values[:, :, :, :time]) for part in segments)
-        stepped = network(
-            **{name: value[:, time : time + 1] for name, value in given.items()},
-            previous_BSC=past["noisy_BTSC"][:, time - 1],
-            previous_signal=0.8,
-            cache=Cache.empty(2).append(before, window=3),
-            position=time,
-            with_heads=False,
-        ).clean
-        torch.testing.assert_close(together[:, time : time + 1], stepped, rtol=0, atol=1e-12)
-    rows = network(**{name: value[1:] for name, value in given.items()}, context=context.rows(1), with_heads=False).clean
-    torch.testing.assert_close(rows, together[1:], rtol=0, atol=1e-12)
+def test_a_frame_of_pure_noise_holds_the_frame_before_for_those_after_it(make_dynamics):
+    """What lets one pass train all frames: later frames see the past through frames whose own latents say nothing."""
+    network = make_dynamics(context_frames=16).double()
+    given = inputs() | {"signal_BT": torch.zeros(2, 7, dtype=torch.float64)}
+    before = network(**given).clean
+    given["previous_BTSC"] = given["previous_BTSC"].clone()
+    given["previous_BTSC"][:, 2] += 0.1
+    assert frames_changed(before, network(**given).clean) == [frame >= 2 for frame in range(7)]
+
+
+@torch.no_grad()
+def test_packed_tokens_are_neighbouring_patches(make_dynamics):
+    network = make_dynamics(num_tokens=16, packing=2)
+    latents = torch.arange(16.0)[:, None].expand(1, 1, 16, 6)
+    packed = network._pack(latents)
+    assert packed.shape == (1, 1, 4, 24)
+    assert packed[0, 0, :, ::6].tolist() == [[0, 1, 4, 5], [2, 3, 6, 7], [8, 9, 12, 13], [10, 11, 14, 15]]
+    random = torch.randn(2, 3, 16, 6)
+    assert torch.equal(network._unpack(network._pack(random)), random)
+    noisy, signal, step = torch.randn(2, 3, 16, 6), torch.rand(2, 3), torch.full((2, 3), 0.25)
+    prediction = network(noisy, signal, step, None, previous_BTSC=frames_before(noisy))
+    assert prediction.clean.shape == (2, 3, 16, 6)
+    assert prediction.segments[0].keys.shape[1] == 2 + 4 + network.config.num_registers
+    for wrong in ({"num_tokens": 12, "packing": 2}, {"num_tokens": 9, "packing": 2}, {"packing": 0}):
+        with pytest.raises(ValueError, match="packing"):
+            make_dynamics(**wrong)
 
 
 def test_a_world_without_actions_has_no_inverse_head(make_dynamics):

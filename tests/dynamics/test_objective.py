@@ -31,8 +31,9 @@ class Recorder(nn.Module):
         self.config = network.config
         self.calls: list[dict[str, Any]] = []
 
-    def forward(self, noisy, signal, step, action, *, known_BT=None, context=None, with_heads=True):
-        self.calls.append({"noisy": noisy, "signal": signal, "step": step, "action": action, "known": known_BT, "context": context})
+    def forward(self, noisy, signal, step, action, *, previous_BTSC, previous_signal_BT, known_BT=None, with_heads=True):
+        given = {"noisy": noisy, "signal": signal, "step": step, "action": action, "known": known_BT}
+        self.calls.append(given | {"previous": previous_BTSC, "previous_signal": previous_signal_BT})
         heads = {"reward": torch.zeros_like(signal), "inverse_action": torch.zeros(*signal.shape, 2)}
         return Prediction(noisy + signal[..., None, None], heads if with_heads else {}, ())
 
@@ -76,7 +77,7 @@ def test_large_steps_are_trained_after_a_while(make_dynamics):
         before = len(recorder.calls)
         objective.loss(batch())
         num_calls.append(len(recorder.calls) - before)
-    assert num_calls == [2, 2, 4, 4], "past and target; then also the two half steps"
+    assert num_calls == [1, 1, 3, 3], "one pass; then also the two half steps"
 
 
 def test_a_seed_decides_the_loss(make_dynamics):
@@ -108,35 +109,54 @@ def test_dropout_hides_its_share_of_the_known_actions(make_dynamics):
 
 
 def test_levels_and_steps_are_drawn_as_configured(make_dynamics):
-    config = ShortcutConfig(context_signal=0.8, poor_context_share=0.25, start_share=0.25, self_share=0.5, self_after=0)
+    config = ShortcutConfig(start_share=0.25, mean_share=0.4, clean_share=0.125, self_share=0.5, self_after=0)
     objective, recorder = recorded(make_dynamics, config)
     objective.loss(batch(2000))
-    past, target = recorder.calls[0], recorder.calls[-1]
-    assert (past["signal"] < 0.8).float().mean() == pytest.approx(0.25 * 0.8, abs=0.02)
-    assert (past["step"] == 1 / 8).all()
-    assert target["context"].latents is past["noisy"]
-    assert target["context"].signal is past["signal"]
+    target = recorder.calls[-1]
     plain, own = target["signal"].split(1000)
     plain_step, own_step = target["step"].split(1000)
-    assert (plain_step == 1 / 8).all()
+    assert set(plain_step.flatten().tolist()) == {1 / 8, 1.0}
+    assert (plain[plain_step == 1] == 0).all()
+    assert (plain_step == 1).float().mean() == pytest.approx(0.1, abs=0.02)
     assert (plain == 0).float().mean() == pytest.approx(0.25, abs=0.02)
-    assert plain[plain > 0].mean() == pytest.approx(0.5, abs=0.02)
-    assert set(own_step.flatten().tolist()) == {0.25, 0.5, 1.0}
+    assert (plain == 1).float().mean() == pytest.approx(0.125, abs=0.02)
+    between = plain[(plain > 0) & (plain < 1)]
+    assert between.mean() == pytest.approx(0.5, abs=0.02)
+    assert (own_step[own == 1] == 1 / 8).all()
+    own, own_step = own[own < 1], own_step[own < 1]
+    assert set(own_step.flatten().tolist()) == {0.25, 0.5}
     multiples = own / own_step
     assert torch.equal(multiples, multiples.round())
     assert (own + own_step <= 1).all()
 
 
+def test_the_past_is_noised_as_configured(make_dynamics):
+    config = ShortcutConfig(clean_context_share=0.5, context_signal=0.8, poor_context_share=0.25)
+    objective, recorder = recorded(make_dynamics, config)
+    given = batch(2000)
+    objective.loss(given)
+    call = recorder.calls[-1]
+    assert given.latents is not None
+    assert (call["previous"][:, 0] == 0).all()
+    assert (call["previous_signal"][:, 0] == 1).all()
+    signal, previous, true = call["previous_signal"][:, 1:], call["previous"][:, 1:], given.latents[:, :-1]
+    assert (signal == 1).float().mean() == pytest.approx(0.5, abs=0.02)
+    assert (signal < 0.8).float().mean() == pytest.approx(0.5 * 0.25 * 0.8, abs=0.02)
+    assert torch.equal(previous[signal == 1], true[signal == 1])
+    noise = (previous - signal[..., None, None] * true) / (1 - signal).clamp_min(1e-6)[..., None, None]
+    assert noise[signal < 0.9].std() == pytest.approx(1, abs=0.02)
+
+
 def test_the_shortcut_target_is_where_two_half_steps_lead(make_dynamics):
     """The recorder answers x + tau, so its velocity at (x, tau) is tau / (1 - tau), whatever x."""
-    config = ShortcutConfig(self_share=1.0, self_after=0, motion_weight=0.0, ramp=0.9)
+    config = ShortcutConfig(self_share=1.0, self_after=0, motion_weight=0.0, ramp=0.9, clean_share=0.0)
     objective, recorder = recorded(make_dynamics, config)
     terms = objective.loss(batch(32))
-    past, first, second, full = recorder.calls
+    first, second, full = recorder.calls
     noisy, signal, step = (full[name] for name in ("noisy", "signal", "step"))
     half = step / 2
     for call in (first, second):
-        assert torch.equal(call["context"].latents, past["noisy"])
+        assert torch.equal(call["previous"], full["previous"])
     torch.testing.assert_close(first["noisy"], noisy)
     torch.testing.assert_close(first["step"], half)
     torch.testing.assert_close(second["signal"], signal + half)
@@ -147,6 +167,16 @@ def test_the_shortcut_target_is_where_two_half_steps_lead(make_dynamics):
     target = noisy + (arrival - noisy) * ((1 - signal) / step)[..., None, None]
     error = (noisy + signal[..., None, None] - target).square().mean(-1) * (0.9 * signal + 0.1).unsqueeze(-1)
     torch.testing.assert_close(terms["dynamics"], error[:, 1:].mean())
+
+
+def test_clean_frames_are_no_targets(make_dynamics):
+    objective, recorder = recorded(make_dynamics, ShortcutConfig(clean_share=0.5))
+    given = batch(32)
+    terms = objective.loss(given)
+    call = recorder.calls[-1]
+    assert given.latents is not None
+    error = (call["noisy"] + call["signal"][..., None, None] - given.latents).square().mean((-1, -2))[:, 1:]
+    torch.testing.assert_close(terms["dynamics"], error[call["signal"][:, 1:] < 1].mean())
 
 
 def test_a_network_that_is_right_has_no_loss_at_its_target(make_dynamics):
@@ -163,6 +193,22 @@ def test_a_network_that_is_right_has_no_loss_at_its_target(make_dynamics):
     assert objective.loss(given)["dynamics"] < 1e-10
 
 
+def test_errors_are_weighted_by_what_they_do_to_the_picture(make_dynamics):
+    loud = torch.diag(torch.tensor([4.0, 1.0, 0.5, 0.5, 0.0, 0.0]))
+    config = ShortcutConfig(metric_share=0.5, clean_share=0.0)
+    objective = ShortcutObjective(make_dynamics(), config, SPEC, metric=loud)
+    recorder = Recorder(objective.dynamics)
+    objective.dynamics = recorder  # ty: ignore[invalid-assignment]
+    given = batch(32)
+    terms = objective.loss(given)
+    call = recorder.calls[-1]
+    assert given.latents is not None
+    error = (call["noisy"] + call["signal"][..., None, None] - given.latents).square() * (0.5 * loud.diagonal() + 0.5)
+    torch.testing.assert_close(terms["dynamics"], error[:, 1:].mean())
+    with pytest.raises(ValueError, match="give the metric as well"):
+        ShortcutObjective(make_dynamics(), config, SPEC)
+
+
 def test_moving_tokens_count_more(make_dynamics):
     objective = ShortcutObjective(make_dynamics(), ShortcutConfig(motion_weight=1.0), SPEC)
     clean = torch.zeros(1, 4, 4, 6)
@@ -177,7 +223,7 @@ def test_moving_tokens_count_more(make_dynamics):
 
 def test_heads_learn_what_is_hidden_from_the_world(make_dynamics):
     """With zero answers, the inverse term is the mean square of the hidden actions and the reward term that of the known rewards."""
-    config = ShortcutConfig(action_dropout=1.0, context_signal=1.0, poor_context_share=0.0)
+    config = ShortcutConfig(action_dropout=1.0, start_share=0.0, clean_share=1.0)
     objective, _ = recorded(make_dynamics, config)
     given = batch(16)
     assert given.actions is not None

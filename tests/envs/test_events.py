@@ -57,6 +57,13 @@ def test_two_room() -> None:
         assert clip.labels["event.goal_reached"].any(), "the expert gets there"
 
 
+def test_two_room_has_as_many_doors_as_it_says() -> None:
+    simulator, clips = film("two_room", num_frames=2, num_episodes=20)
+    for clip in clips:
+        doors = columns(clip, simulator, *(f"door_{index}_position" for index in range(3)))[0].sort().values
+        assert doors.diff().min() > 40, "doors that overlap are one"
+
+
 def test_balls() -> None:
     simulator, clips = film("balls", num_frames=64, num_episodes=24)
     motions = {clip.facts["attribute.motion"] for clip in clips}

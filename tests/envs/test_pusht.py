@@ -11,8 +11,10 @@ from worldline.envs.pusht import (
     ARENA_SIZE,
     GOAL_POSE,
     agent_pixel_position,
+    block_pixel_pose,
     collect_pusht,
     find_agent,
+    find_block,
     make_pusht,
     pusht_action_spec,
 )
@@ -187,6 +189,28 @@ def test_agent_is_found_in_a_blurred_noisy_picture(push_clips: list[Clip]) -> No
     noisy = blurred + 0.02 * torch.randn(blurred.shape, generator=torch.Generator().manual_seed(0))
     error = (find_agent(noisy) - agent_pixel_position(clip.states, 64)).norm(dim=-1)
     assert error.max() < 1
+
+
+@pytest.mark.parametrize("blurred", [False, True])
+def test_block_is_found_where_it_is(blurred: bool) -> None:
+    for clip in collect_pusht(4, num_frames=32, size=64, seed=9, frame_skip=2):
+        assert clip.states is not None
+        frames = float_frames(clip)
+        if blurred:
+            frames = torch.nn.functional.avg_pool2d(frames, 3, stride=1, padding=1, count_include_pad=False)
+        error = (find_block(frames) - block_pixel_pose(clip.states, 64)).abs()
+        error[:, 2] = torch.minimum(error[:, 2], 2 * torch.pi - error[:, 2])
+        assert error[:, :2].median() < 0.2
+        assert error[:, :2].quantile(0.9) < 0.6
+        assert torch.rad2deg(error[:, 2]).median() < 2
+        assert torch.rad2deg(error[:, 2]).quantile(0.9) < 5
+
+
+def test_no_block_no_pose() -> None:
+    assert find_block(torch.ones(2, 5, 3, 64, 64)).isnan().all()
+    assert find_block(torch.ones(2, 5, 3, 64, 64)).shape == (2, 5, 3)
+    with pytest.raises(ValueError, match=r"3, H, W"):
+        find_block(torch.zeros(4, 64, 64))
 
 
 def test_no_agent_no_position(push_clips: list[Clip]) -> None:

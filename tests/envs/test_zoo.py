@@ -1,5 +1,6 @@
 """Every domain that is installed keeps the contract of `Simulator`: the same checks for all, run on each."""
 
+import re
 import warnings
 
 import numpy as np
@@ -84,6 +85,7 @@ def test_what_an_episode_says(simulator: Simulator) -> None:
         assert len(set(captions)) >= 10
         assert clip.text == captions[0]
         assert all(caption.strip() == caption and caption and "None" not in caption for caption in captions)
+        assert not [caption for caption in captions if re.search(r"\b[Aa] [aeio]", caption)], "an orange, not a orange"
         assert set(clip.labels) == {f"event.{name}" for name in simulator.event_names}
         assert not any(label[0] for label in clip.labels.values())
         assert clip.frames.float().std() > 5, "the picture shows nothing"

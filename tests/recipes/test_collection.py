@@ -39,6 +39,8 @@ def test_it_is_a_data_set_with_a_sheet_and_nothing_else_is_left(folder: Path) ->
     assert expected.actions is not None
     assert torch.equal(clips[1].actions, expected.actions)
     assert (folder / "sheet.png").read_bytes().startswith(b"\x89PNG")
+    happened = {name: sum(bool(clip.labels[f"event.{name}"].any()) for clip in clips) for name in Push.event_names}
+    assert collect(folder, PLAN).events == happened
     assert [path.name for path in folder.parent.iterdir()] == ["push"]
 
 

@@ -31,6 +31,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> DemoConfig:
         num_plans=1,
         planning_steps=6,
         planner=CEMConfig(horizon=2, num_candidates=4, num_iterations=1, num_elites=2),
+        bundled=None,
     )
 
 
@@ -158,3 +159,12 @@ def test_the_command_is_quoted() -> None:
     assert DemoConfig(out=Path("my demo"), video=Path("a'b.mp4")).command == (
         "worldline demo --out 'my demo' --minutes 7 --seed 0 --video 'a'\"'\"'b.mp4'"
     )
+
+
+def test_a_world_that_comes_along_plays_the_first_act(result: DemoResult, config: DemoConfig, tmp_path: Path) -> None:
+    bundled = World.load(result.world).save_pretrained(tmp_path / "nano", half=True)
+    out = run_demo(replace(config, bundled=bundled))
+    assert sections(out.page) == ["first-act", *SECTIONS]
+    assert {"media/first_rollout.mp4", "media/first_plan.mp4"} <= check_media(out.page)
+    assert out.figures["first_act"]["planning"]["num_actions"] == 10
+    assert out.figures["rollouts"] == result.figures["rollouts"]

@@ -116,3 +116,26 @@ def test_what_cannot_plan_is_refused(world: World) -> None:
         other = World(dataclasses.replace(world.config, **config), world.tokenizer, world.dynamics)
         with pytest.raises(ValueError, match=said):
             plan_pusht_episode(other)
+
+
+def test_targets_side_by_side_are_done_one_after_the_other() -> None:
+    spec = pusht_action_spec()
+    torch.manual_seed(0)
+    config = WorldConfig(
+        tokenizer=TokenizerConfig(image_size=64, grid=4, latent_dim=4, width=32, num_layers=1, head_dim=16, window=2),
+        dynamics=DynamicsConfig(num_tokens=16, latent_dim=4, action_dim=4, width=32, num_layers=2, head_dim=16, context_frames=8),
+        sampler=SamplerConfig(num_steps=1),
+        rate_hz=2.5,
+        action_spec=dataclasses.replace(spec, low=spec.low * 2, high=spec.high * 2, names=()),
+    )
+    episode = plan_pusht_episode(World(config), seed=4, max_steps=5, planner=PLANNER)
+    assert episode.actions.shape == (5, 4)
+    assert episode.rate_hz == 2.5
+    env = make_pusht(64, frame_skip=2)
+    env.reset(seed=4)
+    frames = [[env.step(target)[0] for target in action.numpy().reshape(2, 2)][-1] for action in episode.actions]
+    replayed = torch.stack([to_float(torch.from_numpy(frame)) for frame in frames]).permute(0, 3, 1, 2)
+    assert torch.equal(episode.frames[1:], replayed)
+    odd = World(dataclasses.replace(config, rate_hz=10.0))
+    with pytest.raises(ValueError, match="2 targets do not fit evenly into the 1 steps"):
+        plan_pusht_episode(odd, planner=PLANNER)

@@ -2,16 +2,17 @@
 
 import torch
 
-from worldline.dynamics import DynamicsConfig, Memory
+from worldline.dynamics import DynamicsConfig
 from worldline.interfaces import State
+from worldline.nn import Cache
 from worldline.world import World
 
 NUM_FORKS = 64
 
 
-def storages(memory: Memory) -> dict[int, int]:
+def storages(memory: Cache) -> dict[int, int]:
     """Bytes behind each piece of memory that a state's cache holds on to."""
-    tensors = [tensor for layer in memory.cache.layers for segment in layer for tensor in (segment.keys, segment.values)]
+    tensors = [tensor for layer in memory.layers for segment in layer for tensor in (segment.keys, segment.values)]
     return {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors}
 
 
@@ -41,7 +42,7 @@ def test_candidates_hold_one_prompt_and_their_own_future(make_world):
     one = world.rollout(state, torch.ones(1, 4, 2), seed=0)
     own_of_one = sum(storages(one.state.memory).values()) - sum(prompt.values())
     assert own == 2 * NUM_FORKS * own_of_one
-    assert [segment.batch_size for segment in rollout.state.memory.cache.layers[0]] == [1, 128, 128, 128, 128]
+    assert [segment.batch_size for segment in rollout.state.memory.layers[0]] == [1, 128, 128, 128, 128]
     copies = 2 * NUM_FORKS * sum(prompt.values())
     assert sum(held.values()) < copies / 2
 
@@ -51,7 +52,7 @@ def test_the_prompt_goes_when_nobody_can_see_it(make_world):
     world, state = prompted(make_world)
     rollout = world.rollout(state, torch.ones(2, 16, 2), seed=0)
     assert not storages(rollout.state.memory).keys() & storages(state.memory).keys()
-    assert rollout.state.memory.cache.num_frames == 15
+    assert rollout.state.memory.num_frames == 15
 
 
 @torch.no_grad()
@@ -72,7 +73,7 @@ def test_several_prompts_are_shared_until_each_is_sampled_more_than_once(make_wo
 def test_a_cache_holds_keys_and_values_and_nothing_else(make_world):
     world, state = prompted(make_world)
     config = world.config.dynamics
-    tokens = 2 + config.num_tokens + config.num_registers + 2  # action, level, latents, registers, two head tokens
+    tokens = 2 + config.num_tokens + config.num_registers  # action, level, latents, registers; not the heads'
     of_one_frame = config.transformer.num_time_layers * tokens * config.width * 2 * 4
     assert state.memory.num_bytes() == 16 * of_one_frame
     rollout = world.rollout(state, torch.ones(3, 5, 2), seed=0)

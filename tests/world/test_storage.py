@@ -202,3 +202,29 @@ def test_pickled_code_is_never_run(folder, tmp_path, name, wrap):
     (tmp_path / "armed").write_bytes(pickle.dumps(Payload(marker)))
     pickle.loads((tmp_path / "armed").read_bytes())
     assert marker.exists(), "the payload must be able to do harm, or this test shows nothing"
+
+
+@torch.no_grad()
+def test_half_precision_halves_the_file_and_comes_back_in_full(make_world, video, tmp_path):
+    world = make_world()
+    world.save_pretrained(tmp_path / "full")
+    back = World.load(world.save_pretrained(tmp_path / "half", half=True))
+    sizes = [(tmp_path / name / "model.safetensors").stat().st_size for name in ("full", "half")]
+    assert 0.45 < sizes[1] / sizes[0] < 0.6
+    for name, value in world.state_dict().items():
+        loaded = back.state_dict()[name]
+        assert loaded.dtype == value.dtype
+        assert torch.equal(loaded, value.half().to(value.dtype) if value.is_floating_point() else value)
+    states = [each.prompt(video) for each in (world, back)]
+    assert torch.allclose(states[0].latent, states[1].latent, atol=2e-2)
+    again = World.load(back.save_pretrained(tmp_path / "again", half=True))
+    assert again.fingerprint() == back.fingerprint()
+
+
+def test_what_half_precision_cannot_hold_is_refused_and_nothing_is_written(make_world, tmp_path):
+    world = make_world()
+    with torch.no_grad():
+        world.dynamics.position[0, 0] = 1e5
+    with pytest.raises(ValueError, match=r"dynamics\.position has values beyond float16"):
+        world.save_pretrained(tmp_path / "world", half=True)
+    assert not (tmp_path / "world").exists()

@@ -7,15 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from tyro.conf import FlagCreatePairsOff, Positional, subcommand
+from tyro.conf import Positional, subcommand
 
 from worldline.cli.eval_arguments import Eval
 from worldline.cli.ingest_arguments import Ingest
-
-# The names of `worldline.data.Fit` and `worldline.dynamics.Size`, repeated because importing them takes seconds; a test compares.
-Fit = Literal["stretch", "crop", "pad"]
-Size = Literal["nano", "tiny", "small", "base", "large"]
-Json = FlagCreatePairsOff[bool]
+from worldline.cli.train_arguments import Fit, Json, Size, Train
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,58 +41,6 @@ class Demo:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Train:
-    """Train a world on your own videos, or on a built-in recipe.
-
-    A source is a folder of videos (mp4, mkv, avi, webm, mov; searched with its sub-folders) or a LeRobotDataset (a folder with
-    meta/info.json). A CSV file beside a video, with its name, a header and one row per frame, labels it with actions. Some sources are held
-    out; the world is measured on them when it is done, beside what copying the last frame would do. Ctrl-C and SIGTERM save; the same
-    command goes on where it was, and a finished run prints its figures at once.
-
-    Example: worldline train my_videos --out runs/mine --size tiny --minutes 60
-
-    Example: worldline train drives --action-columns steering throttle --rate-hz 4 --held-out site_3 --held-out-folders
-
-    Example: worldline train --recipe push --out runs/push (no source: the simulator is filmed)
-
-    Writes: OUT/world (for --world of the other commands), OUT/figures.json, samples while it trains, checkpoints.
-
-    Attributes:
-        source: folders of videos, or of one LeRobotDataset each.
-        out: folder of the run.
-        recipe: folder trains on any videos; push films Push-T; droid and cars expect their data sets' own layout.
-        size: of the network: nano 1M parameters, tiny 6M, small 30M, base 150M, large 1B.
-        minutes: training time; each recipe has its own default.
-        held_out: the sources to keep for measuring, by name, or one fraction of them.
-        held_out_folders: hold out whole sub-folders rather than single videos; stricter where a folder is one scene.
-        rate_hz: frames per second of the world; at a low rate more happens from frame to frame.
-        image_size: side of the world's square frames, pixels, a multiple of 16.
-        fit: how frames of another aspect ratio are made square.
-        action_columns: columns of the CSV files that make up an action.
-        episodes: episodes to film, for the recipe push.
-        num_workers: threads that prepare batches.
-        seed: of the weights, the order of the data and the held-out sources.
-        json: print the figures as one JSON object.
-    """
-
-    source: Positional[tuple[Path, ...]] = ()
-    out: Path
-    recipe: Literal["folder", "push", "droid", "cars"] = "folder"
-    size: Size | None = None
-    minutes: float | None = None
-    held_out: tuple[str, ...] = ("0.1",)
-    held_out_folders: FlagCreatePairsOff[bool] = False
-    rate_hz: float = 5.0
-    image_size: int = 64
-    fit: Fit = "stretch"
-    action_columns: tuple[str, ...] = ()
-    episodes: int = 500
-    num_workers: int = 1
-    seed: int = 0
-    json: Json = False
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Predict:
     """Show a world the start of a video; see how it thinks that it goes on.
 
@@ -113,6 +57,7 @@ class Predict:
         frames: the same in frames.
         prompt_frames: frames that the world is shown, from the start of the video.
         actions: CSV file with a header and one row of actions per frame of the video; unknown if not given.
+        domain: of a world of several domains: whose actions and frame rate it takes.
         samples: futures to imagine.
         fit: how frames of another aspect ratio are made square.
         num_steps: denoising steps per frame, a power of two: 1 is quick; the world's own if not given.
@@ -127,6 +72,7 @@ class Predict:
     frames: int | None = None
     prompt_frames: int | None = None
     actions: Path | None = None
+    domain: str | None = None
     samples: int = 1
     fit: Fit = "stretch"
     num_steps: int | None = None
@@ -137,6 +83,8 @@ class Predict:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
     """Plan in a world of Push-T, act in the real simulator, and see whether the goal comes nearer.
+
+    Of a world of several domains it takes the one called push.
 
     Example: worldline plan --world demo --out plan.mp4 --episodes 5
 

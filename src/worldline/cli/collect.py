@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from worldline.cli.arguments import Collect
 from worldline.cli.report import Report, table
+from worldline.envs.record import SPLITS
 from worldline.envs.zoo import DOMAINS, load_domain
 from worldline.recipes.collection import CollectionPlan, CollectionReport, collect, standard_plans
 
@@ -92,6 +93,7 @@ def _summary(plans: dict[Path, CollectionPlan], reports: dict[Path, CollectionRe
                 "num_episodes": report.num_episodes,
                 "num_frames": report.num_episodes * plans[folder].num_frames,
                 "failures": report.failures,
+                "episodes_with": report.events,
                 "sheet": str(folder / "sheet.png"),
             }
             for folder, report in reports.items()
@@ -102,11 +104,23 @@ def _summary(plans: dict[Path, CollectionPlan], reports: dict[Path, CollectionRe
         (plans[folder].domain, plans[folder].split, str(report.num_episodes), str(len(report.failures)), str(folder))
         for folder, report in reports.items()
     ]
-    lines = [table(("domain", "split", "episodes", "failed", "folder"), rows)]
+    lines = [table(("domain", "split", "episodes", "failed", "folder"), rows), *_event_table(plans, reports)]
     for folder, report in reports.items():
         lines += [f"{folder}: episode {seed} failed: {why}" for seed, why in report.failures.items()]
     lines += [f"not installed: {why}" for why in missing.values()]
     return Report(figures=figures, text="\n".join(lines))
+
+
+def _event_table(plans: dict[Path, CollectionPlan], reports: dict[Path, CollectionReport]) -> list[str]:
+    """How often each event happens: whether the policies reach what a domain is there for."""
+    splits = [split for split in SPLITS if any(plan.split == split for plan in plans.values())]
+    shares: dict[tuple[str, str], dict[str, str]] = {}
+    for folder, report in reports.items():
+        for event, count in report.events.items():
+            row = shares.setdefault((plans[folder].domain, event), {})
+            row[plans[folder].split] = f"{100 * count / report.num_episodes:.0f}"
+    rows = [(f"{domain}: {event}", *(row.get(split, "") for split in splits)) for (domain, event), row in shares.items()]
+    return ["", table(("event, of 100 episodes", *splits), rows)] if rows else []
 
 
 def _list() -> Report:

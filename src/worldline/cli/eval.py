@@ -15,7 +15,7 @@ from worldline.cli.load import load_world
 from worldline.cli.report import Report, table
 from worldline.data import EpisodeStore
 from worldline.eval.suites.control import ControlPlan
-from worldline.eval.suites.episodes import Episodes, EvalPlan, held_out_of_run, open_episodes
+from worldline.eval.suites.episodes import Episodes, EvalPlan, domain_of, held_out_of_domain, held_out_of_run, open_episodes
 from worldline.eval.suites.figures import Figure
 from worldline.eval.suites.report import (
     SUITES,
@@ -56,7 +56,13 @@ def run(arguments: Eval) -> Report:
         world = load_world(arguments.world, arguments.num_steps).to(_device(arguments.device))
     elif set(suites) != {"control"}:
         raise ValueError(f"{SIMULATOR} stands for the true simulator, of which only --suite control can be measured")
-    measured = None if world is None or set(suites) == {"control"} else _measured(world, arguments)
+    measured = None
+    if world is not None and set(suites) != {"control"}:
+        paths = arguments.data or _data_of_run(arguments.world, arguments.domain)
+        world = _of_domain(world, arguments.domain, paths)
+        measured = _measured(world, arguments, paths)
+    elif world is not None and arguments.domain is not None:
+        world = world.with_action_space(arguments.domain)
     evaluation = evaluate(
         world,
         None if measured is None else measured.episodes,
@@ -80,8 +86,7 @@ class _Measured:
     data: list[str]
 
 
-def _measured(world: World, arguments: Eval) -> _Measured:
-    paths = arguments.data or _data_of_run(arguments.world)
+def _measured(world: World, arguments: Eval, paths: tuple[Path, ...]) -> _Measured:
     sources = arguments.sources or _held_out(paths)
     episodes = open_episodes(world, paths, sources=sources, max_episodes=arguments.episodes, state_names=arguments.state_names)
     data = [f"{path} ({'sources that were held out' if sources else 'all sources'})" for path in paths]
@@ -112,11 +117,29 @@ def _device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def _data_of_run(world: str) -> tuple[Path, ...]:
-    """The data of the training run that the world is from, if it is there."""
+def _of_domain(world: World, domain: str | None, paths: tuple[Path, ...]) -> World:
+    """The world as it is in the domain that is measured: as told, else as the data says."""
+    spaces = world.config.action_spaces
+    if domain is None and len(spaces) > 1:
+        found = {domain_of(path, world.config.tokenizer.image_size) for path in paths}
+        domain = found.pop() if len(found) == 1 else None
+        if domain not in spaces:
+            raise ValueError(f"the data does not say which of the world's domains it is of; choose with --domain: {', '.join(spaces)}")
+    return world if domain is None else world.with_action_space(domain)
+
+
+def _data_of_run(world: str, domain: str | None) -> tuple[Path, ...]:
+    """The data of the training run that the world is from, if it is there: what it held out, or was not trained on."""
     for folder in (Path(world), Path(world).parent):
         if held_out_of_run(folder / "data") is not None:
             return (folder / "data",)
+        found = {path.name: path for path in sorted((folder / "data").glob("*")) if list(path.glob("*/store.json"))}
+        if found and domain is None and len(found) > 1:
+            raise ValueError(f"{world} is a run of several domains; choose one with --domain: {', '.join(found)}")
+        if found and (domain is None or domain in found):
+            paths = held_out_of_domain(found[domain or next(iter(found))])
+            if paths:
+                return paths
     raise FileNotFoundError(
         f"{world} is no run of `worldline train` that still has its data; give --data with a store or a LeRobotDataset that the world has "
         "not seen"

@@ -28,7 +28,9 @@ class Eval:
 
     Example: worldline eval runs/push (a run of `worldline train`: on what it held out)
 
-    Example: worldline eval runs/zoo --data data/zoo/push/validation data/zoo/push/ood --suite video physics --out eval/push
+    Example: worldline eval runs/zoo --domain push --suite video physics --out eval/push (a run of `worldline train zoo`)
+
+    Example: worldline eval tiny --data data/zoo/push/validation data/zoo/push/ood
 
     Example: worldline eval runs/push --suite control --environments pusht --planners cem mppi --budgets 1000 4000 --pairs 20
 
@@ -40,6 +42,7 @@ class Eval:
         world: a folder that `worldline train` wrote, a hub repository as owner/name, or the name of a bundled world; for the suite control
             also "simulator".
         data: stores or LeRobotDatasets that the world was not trained on; what its run held out if not given.
+        domain: of a world of several domains, which one is measured; that of the data if not given.
         suite: which suites; all but control if not given.
         probe_data: what linear probes are fitted on; what the run was trained on if neither is given, else other measured episodes.
         out: folder of what is written.
@@ -69,6 +72,7 @@ class Eval:
 
     world: Positional[str]
     data: tuple[Path, ...] = ()
+    domain: str | None = None
     suite: tuple[Literal["video", "honesty", "physics", "in-context", "control"], ...] = ()
     probe_data: tuple[Path, ...] = ()
     out: Path = Path("eval")

@@ -16,6 +16,8 @@ from worldline.eval import bootstrap_interval
 from worldline.eval.panels import Panel, draw_panels
 from worldline.recipes.planning import PlannedEpisode, PlannerConfig, plan_pusht_episode, read_goal
 
+_DOMAIN = "push"
+
 
 def run(arguments: Plan) -> Report:
     """Plan one episode per scene, write the film, and say how near the goal is."""
@@ -23,6 +25,7 @@ def run(arguments: Plan) -> Report:
     if arguments.episodes < 1:
         raise ValueError(f"--episodes is {arguments.episodes}; give at least 1")
     world = load_world(arguments.world, arguments.num_steps)
+    world = world.with_action_space(_DOMAIN) if _DOMAIN in world.config.action_spaces else world
     goal = None if arguments.goal is None else read_goal(arguments.goal, size=world.config.tokenizer.image_size)
     episodes = [
         plan_pusht_episode(

@@ -15,7 +15,7 @@ _HOW_IT_FITS = {"stretch": "stretched", "crop": "its centre cut out", "pad": "wi
 def run(arguments: Predict) -> Report:
     """Predict, write the film, and say how far off it is."""
     check_output(arguments.out, ".mp4")
-    world = load_world(arguments.world, arguments.num_steps)
+    world = load_world(arguments.world, arguments.num_steps, domain=arguments.domain)
     prediction = predict_video(
         world,
         arguments.video,

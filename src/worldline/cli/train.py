@@ -7,6 +7,7 @@ import json
 from dataclasses import asdict, replace
 from typing import Any
 
+from worldline.cli import train_zoo
 from worldline.cli.arguments import Train
 from worldline.cli.report import Report, interrupted, table
 from worldline.data import EpisodeStore
@@ -21,16 +22,22 @@ _LONGEST_WINDOW = 12
 _DEFAULT_MINUTES = 60.0
 _RECORD = "command.json"
 _MAY_CHANGE = ("json", "num_workers", "out")  # a folder may be moved
+_SINCE = {"data": None, "only": [], "steps": None, "label_share": 1.0}  # what runs from before these options did
+_BY_NAME = ("push", "zoo", "balls")
 
 
 def run(arguments: Train) -> Report:
     """Read or film, hold out, train, measure."""
+    arguments = _named(arguments)
     _check(arguments)
     record = _agreed(arguments)
+    if arguments.recipe in train_zoo.RECIPES:
+        arguments.out.mkdir(parents=True, exist_ok=True)
+        return train_zoo.run(arguments, before=lambda: _note(arguments, record))
     store = _store(arguments)
     train, held_out = store.split_by_source(_held_out(arguments.held_out), seed=arguments.seed)
     recipe = _recipe(arguments, train, held_out)
-    (arguments.out / _RECORD).write_text(json.dumps(record, indent=1), encoding="utf-8")
+    _note(arguments, record)
     try:
         _, figures = train_and_measure(recipe, train, held_out, arguments.out, num_workers=arguments.num_workers, seed=arguments.seed)
     except TrainingInterruptedError as reason:
@@ -40,10 +47,29 @@ def run(arguments: Train) -> Report:
     return Report(figures=figures, text=_text(arguments, figures))
 
 
+def _note(arguments: Train, record: dict[str, Any]) -> None:
+    (arguments.out / _RECORD).write_text(json.dumps(record, indent=1), encoding="utf-8")
+
+
+def _named(arguments: Train) -> Train:
+    """A recipe may be named in place of the source, unless a folder has that name."""
+    names = [str(path) for path in arguments.source]
+    if len(names) != 1 or names[0] not in _BY_NAME or arguments.source[0].exists():
+        return arguments
+    return replace(arguments, source=(), recipe=names[0])
+
+
 def _check(arguments: Train) -> None:
+    of_data = arguments.recipe in train_zoo.RECIPES
     if arguments.recipe == "push" and arguments.source:
         raise ValueError("the recipe push films its own videos; leave the source away, or use --recipe folder")
-    if arguments.recipe != "push" and not arguments.source:
+    if of_data and (arguments.source or arguments.data is None):
+        raise FileNotFoundError(f"the recipe {arguments.recipe} reads --data, a folder that `worldline collect` filmed, and nothing else")
+    if not of_data and (arguments.data or arguments.only or arguments.steps):
+        raise ValueError("--data, --only and --steps belong to the recipes zoo and balls")
+    if not 0 <= arguments.label_share <= 1:
+        raise ValueError(f"--label-share is {arguments.label_share}; give a number from 0 to 1")
+    if arguments.recipe not in ("push", *train_zoo.RECIPES) and not arguments.source:
         raise FileNotFoundError("no videos given; name a folder of videos or a LeRobotDataset, or film a simulator with --recipe push")
     if arguments.recipe in ("droid", "cars") and len(arguments.source) != 1:
         raise ValueError(f"the recipe {arguments.recipe} takes one folder, got {len(arguments.source)}")
@@ -61,6 +87,7 @@ def _agreed(arguments: Train) -> dict[str, Any]:
     asked = json.loads(json.dumps(fields, default=lambda path: str(path.absolute())))
     path = arguments.out / _RECORD
     begun = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else asked
+    begun = _SINCE | begun
     different = [f"{name} was {begun.get(name)} and is {value}" for name, value in asked.items() if begun.get(name) != value]
     if different:
         raise ValueError(f"{arguments.out} holds another run: {'; '.join(different)}. Repeat its arguments, or give another --out")
@@ -96,6 +123,8 @@ def _store(arguments: Train) -> EpisodeStore:
                 one_source_per_folder=arguments.held_out_folders,
             )
             return read_source(source, folder_of_data)
+        case _:
+            raise AssertionError(f"{arguments.recipe} has no single store")
 
 
 def _recipe(arguments: Train, train: EpisodeStore, held_out: EpisodeStore) -> Recipe:
@@ -103,20 +132,21 @@ def _recipe(arguments: Train, train: EpisodeStore, held_out: EpisodeStore) -> Re
     if arguments.recipe == "folder":
         skip = frame_skip_of(train, arguments.rate_hz)
         longest = min(max(episode.num_frames for episode in side.episodes) for side in (train, held_out)) // skip
-        return folder(
+        recipe = folder(
             size=arguments.size or "tiny",
             image_size=arguments.image_size,
             frame_skip=skip,
             context_frames=min(_LONGEST_WINDOW, longest),
             minutes=_DEFAULT_MINUTES if minutes is None else minutes,
         )
+        return replace(recipe, label_share=arguments.label_share)
     named = {"push": push, "droid": droid, "cars": cars}[arguments.recipe]
     shares = (
         {} if minutes is None else {"tokenizer_minutes": minutes * _TOKENIZER_SHARE, "dynamics_minutes": minutes * (1 - _TOKENIZER_SHARE)}
     )
     recipe = named(**shares)
     tokenizer = replace(recipe.tokenizer, image_size=arguments.image_size, grid=arguments.image_size // _PATCH)
-    return replace(recipe, tokenizer=tokenizer, size=arguments.size or recipe.size)
+    return replace(recipe, tokenizer=tokenizer, size=arguments.size or recipe.size, label_share=arguments.label_share)
 
 
 def _text(arguments: Train, figures: dict[str, Any]) -> str:
@@ -150,6 +180,14 @@ def _text(arguments: Train, figures: dict[str, Any]) -> str:
         lines.append(
             f"agent at frame {frame + 1}: median {'not found' if distance is None else f'{distance:.1f} px'} from the true one "
             f"(copying the last frame: {agent['copy_last_px'][frame]:.1f} px, {agent['num_windows']} windows)"
+        )
+    if "block" in figures:
+        block = figures["block"]
+        px, deg = ("not found" if block[name][-1] is None else f"{block[name][-1]:.1f}" for name in ("distance_px", "angle_deg"))
+        lines.append(
+            f"block at frame {len(block['distance_px'])}: median {px} px and {deg} degrees from the true one "
+            f"(copying: {block['copy_last_px'][-1]:.1f} px, {block['copy_last_deg'][-1]:.1f} degrees; it has moved in "
+            f"{block['moved_share'][-1]:.0%} of {block['num_windows']} windows)"
         )
     if rollouts["mean_gain_db"] <= 0:
         lines.append("This world does not beat copying the last frame. Train longer, give it more videos, or lower --rate-hz.")

@@ -14,22 +14,26 @@ This room is the only one that touches uint8. May import: interfaces, and av, nu
 devices, training.
 """
 
-from worldline.data.decode import VideoError, VideoInfo, probe, read_video
-from worldline.data.encode import VideoWriter, write_video
-from worldline.data.episodes import EpisodeStore
-from worldline.data.folder import LabelError, find_videos, read_folder
-from worldline.data.latents import LatentStore, cache_latents
-from worldline.data.lerobot import DatasetError, action_spec_of, read_lerobot
-from worldline.data.lerobot_writer import write_lerobot
-from worldline.data.loader import Loader, concatenate_actions, concatenate_spec
-from worldline.data.mixture import Mixture, load_videos
-from worldline.data.pixels import Fit, Size, height_and_width, resize_frames, to_float, to_uint8
-from worldline.data.report import ReadReport
-from worldline.data.store import ArrayStore
-from worldline.data.stream import BatchStream
-from worldline.data.video_index import IndexedEpisode, VideoIndex, index_videos
-from worldline.data.video_loader import VideoLoader
-from worldline.data.windows import Balance
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from worldline.data.decode import VideoError, VideoInfo, probe, read_video
+    from worldline.data.encode import VideoWriter, write_video
+    from worldline.data.episodes import EpisodeStore
+    from worldline.data.folder import LabelError, find_videos, read_folder
+    from worldline.data.latents import LatentStore, cache_latents
+    from worldline.data.lerobot import DatasetError, action_spec_of, read_lerobot
+    from worldline.data.lerobot_writer import write_lerobot
+    from worldline.data.loader import Loader, concatenate_actions, concatenate_spec
+    from worldline.data.mixture import Mixture, load_videos
+    from worldline.data.pixels import Fit, Size, height_and_width, resize_frames, to_float, to_uint8
+    from worldline.data.report import ReadReport
+    from worldline.data.store import ArrayStore
+    from worldline.data.stream import BatchStream
+    from worldline.data.video_index import IndexedEpisode, VideoIndex, index_videos
+    from worldline.data.video_loader import VideoLoader
+    from worldline.data.windows import Balance
 
 __all__ = [
     "ArrayStore",
@@ -68,3 +72,31 @@ __all__ = [
     "write_lerobot",
     "write_video",
 ]
+
+_HOMES = {
+    "decode": "VideoError VideoInfo probe read_video",
+    "encode": "VideoWriter write_video",
+    "episodes": "EpisodeStore",
+    "folder": "LabelError find_videos read_folder",
+    "latents": "LatentStore cache_latents",
+    "lerobot": "DatasetError action_spec_of read_lerobot",
+    "lerobot_writer": "write_lerobot",
+    "loader": "Loader concatenate_actions concatenate_spec",
+    "mixture": "Mixture load_videos",
+    "pixels": "Fit Size height_and_width resize_frames to_float to_uint8",
+    "report": "ReadReport",
+    "store": "ArrayStore",
+    "stream": "BatchStream",
+    "video_index": "IndexedEpisode VideoIndex index_videos",
+    "video_loader": "VideoLoader",
+    "windows": "Balance",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for when it is asked for: torch takes seconds, and ingest and its sandbox do without it."""
+    home = next((home for home, names in _HOMES.items() if name in names.split()), None)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    return value

@@ -1,47 +1,40 @@
 """LeRobotDataset in: robot recordings in the format that most of them are shared in.
 
-Two layouts are read. v2.1 has one parquet and one MP4 file per episode and `meta/*.jsonl`; v3.0 packs many episodes into
-each file and keeps `meta/episodes/*/*.parquet`, which says where each lies. Real downloads are incomplete: an episode whose
-files are missing or broken is skipped, counted and logged. `lerobot_writer` writes v3.0.
+Both layouts of `lerobot_layout` are read. Real downloads are incomplete: an episode whose files are missing or broken is skipped,
+counted and logged. `lerobot_writer` writes v3.0.
 
-May import: interfaces, data.decode, data.report, data.action_range, pyarrow. Refuses to know: the lerobot package, training.
+May import: interfaces, data.decode, data.lerobot_layout, data.report, data.action_range, pyarrow. Refuses to know: the lerobot
+package, training.
 """
 
-import json
 import logging
-import math
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
-from typing import Any, TypeAlias
+from collections.abc import Iterator
+from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
 from worldline.data.action_range import spec_from_actions, spec_from_range
 from worldline.data.decode import VideoError, read_video
+from worldline.data.lerobot_layout import (
+    ACTION,
+    OWN_COLUMNS,
+    REWARD,
+    STATE,
+    Dataset,
+    DatasetError,
+    Entry,
+    array_of,
+    flat_names,
+    open_dataset,
+)
 from worldline.data.pixels import Fit, Size
 from worldline.data.report import ReadReport
 from worldline.interfaces import ActionSpec, Clip
 
 logger = logging.getLogger(__name__)
-
-ACTION, STATE, REWARD = "action", "observation.state", "next.reward"
-TableReader: TypeAlias = Callable[[Path, Sequence[str] | None], pa.Table]
-_PATTERN = re.compile(r"(?:[^{}]|\{\w+(?::0?\d{1,2}d)?\})*")
-_MAX_META_BYTES = 1 << 28
-OWN_COLUMNS = ("timestamp", "frame_index", "episode_index", "index", "task_index")
-SOURCE, FACTS = "source", "facts/"
-"""Columns of the table of episodes that are ours: what the episode was cut from, and the prefix of what is known of it."""
-
-
-class DatasetError(ValueError):
-    """A data set or an episode that is not what its format promises; the message says which part and why."""
 
 
 def read_lerobot(
@@ -114,188 +107,6 @@ def action_spec_of(root: str | Path) -> ActionSpec | None:
     return spec_from_actions(everything, names if len(names) == everything.shape[1] else ())
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Entry:
-    """Where one episode lies: files relative to the root, and its first second in the video file."""
-
-    index: int
-    task: str | None
-    data: str
-    video: str
-    start_seconds: float
-    source: str | None = None
-    facts: Mapping[str, float | int | str | bool] = field(default_factory=dict)
-
-
-class Dataset:
-    """`meta/` of a data set of either version.
-
-    Args:
-        root: the folder that holds it.
-        info: what `meta/info.json` says.
-        read_table: reads parquet files; a sandbox's, where the data set comes from strangers.
-
-    Raises:
-        DatasetError: if `info` does not say what it should.
-    """
-
-    def __init__(self, root: Path, info: Mapping[str, Any], read_table: TableReader) -> None:
-        self.root = root
-        self.is_packed = str(info["codebase_version"]).startswith("v3")
-        try:
-            self.rate_hz = float(info["fps"])
-        except (TypeError, ValueError):
-            self.rate_hz = math.nan
-        features = info["features"]
-        if not 0 < self.rate_hz < math.inf:
-            raise DatasetError(f"{root}: its meta/info.json gives {info['fps']!r} frames per second")
-        if not isinstance(features, Mapping) or not all(isinstance(feature, Mapping) for feature in features.values()):
-            raise DatasetError(f"{root}: the features in its meta/info.json are no table")
-        for pattern in (info["data_path"], info["video_path"]):
-            # A pattern is a program: `{episode_index:>9999999999}` would ask for ten gigabytes.
-            if not isinstance(pattern, str) or not _PATTERN.fullmatch(pattern):
-                raise DatasetError(f"{root}: its meta/info.json names files by {str(pattern)[:200]!r}, which is no pattern of the format")
-        self.features: Mapping[str, Mapping[str, Any]] = features
-        self._info = info
-        self._read_table = read_table
-        self._table: tuple[str, pa.Table] | None = None
-
-    def choose_camera(self, camera: str | None) -> str:
-        """The video feature of this name, or the first one that has files.
-
-        Raises:
-            DatasetError, FileNotFoundError: if there is none.
-        """
-        cameras = [name for name, feature in self.features.items() if feature.get("dtype") == "video"]
-        if camera is not None and camera not in cameras:
-            raise DatasetError(f"{self.root}: no video feature {camera!r}; it has {', '.join(cameras) or 'none (only images in tables?)'}")
-        for name in cameras if camera is None else [camera]:
-            pattern = f"videos/{name}/*/*.mp4" if self.is_packed else f"videos/*/{name}/*.mp4"
-            if next(self.root.glob(pattern), None):
-                return name
-        raise FileNotFoundError(
-            f"{self.root}: no video files of {camera or ' or '.join(cameras) or 'any camera'} under {self.root / 'videos'}"
-        )
-
-    def episodes(self, camera: str) -> list[Entry]:
-        """What `meta/` lists, in order.
-
-        Raises:
-            DatasetError: if it lists nothing, or cannot be read.
-        """
-        try:
-            entries = self._packed_episodes(camera) if self.is_packed else self._single_episodes(camera)
-        except (pa.ArrowException, OSError, LookupError, TypeError, ValueError, AttributeError) as error:
-            raise DatasetError(f"{self.root}: its meta/ does not describe its episodes ({type(error).__name__}: {error})") from error
-        if not entries:
-            raise DatasetError(f"{self.root}: its meta/ lists no episodes")
-        return entries
-
-    def statistics(self, feature: str) -> list[Mapping[str, Any]]:
-        """Statistics of one feature: of the whole data set, or, in v2.1, of each episode."""
-        whole = self.root / "meta" / "stats.json"
-        if whole.is_file():
-            return [_read_json(whole).get(feature, {})]
-        rows = _read_json_lines(self.root / "meta" / "episodes_stats.jsonl")
-        return [row.get("stats", {}).get(feature, {}) for row in rows]
-
-    def rows_of(self, entry: Entry) -> pa.Table:
-        """The rows of one episode, in order."""
-        if self._table is None or self._table[0] != entry.data:
-            path = self.path(entry.data)
-            if not path.is_file():
-                raise FileNotFoundError(f"{path}: missing")
-            try:
-                self._table = (entry.data, self._read_table(path, None))
-            except (pa.ArrowException, OSError) as error:
-                raise DatasetError(f"{path}: not readable as parquet ({error})") from error
-        table = self._table[1]
-        if self.is_packed:
-            if "episode_index" not in table.column_names:
-                raise DatasetError(f"{entry.data}: no column episode_index")
-            table = table.filter(ds.field("episode_index") == entry.index)
-        return table
-
-    def path(self, relative: str) -> Path:
-        """A file of the data set; its `meta/` must not lead anywhere else."""
-        if PurePosixPath(relative).is_absolute() or ".." in PurePosixPath(relative).parts:
-            raise DatasetError(f"{self.root}: its meta/ points outside of it, to {relative}")
-        return self.root / relative
-
-    def _single_episodes(self, camera: str) -> list[Entry]:
-        entries = []
-        for row in _read_json_lines(self.root / "meta" / "episodes.jsonl"):
-            index = int(row["episode_index"])
-            chunk = index // int(self._info.get("chunks_size") or 1000)
-            # Converters in the wild call the chunk either way.
-            keys = {"episode_chunk": chunk, "chunk_index": chunk, "episode_index": index, "video_key": camera}
-            entries.append(
-                Entry(
-                    index=index,
-                    task=_first_task(row.get("tasks")),
-                    data=self._info["data_path"].format(**keys),
-                    video=self._info["video_path"].format(**keys),
-                    start_seconds=0.0,
-                )
-            )
-        return entries
-
-    def _packed_episodes(self, camera: str) -> list[Entry]:
-        video = f"videos/{camera}"
-        columns = ["episode_index", "tasks", "data/chunk_index", "data/file_index"]
-        columns += [f"{video}/{name}" for name in ("chunk_index", "file_index", "from_timestamp")]
-        paths = sorted((self.root / "meta" / "episodes").glob("*/*.parquet"))
-        rows = []
-        for path in paths:
-            rows += self._read_table(path, [*columns, SOURCE, f"{FACTS}*"]).to_pylist()
-        return [
-            Entry(
-                index=row["episode_index"],
-                task=_first_task(row["tasks"]),
-                data=self._info["data_path"].format(chunk_index=row["data/chunk_index"], file_index=row["data/file_index"]),
-                video=self._info["video_path"].format(
-                    video_key=camera, chunk_index=row[f"{video}/chunk_index"], file_index=row[f"{video}/file_index"]
-                ),
-                start_seconds=row[f"{video}/from_timestamp"],
-                source=row.get(SOURCE),
-                facts={name[len(FACTS) :]: value for name, value in row.items() if name.startswith(FACTS) and value is not None},
-            )
-            for row in sorted(rows, key=lambda row: row["episode_index"])
-        ]
-
-
-def read_parquet(path: Path, columns: Sequence[str] | None) -> pa.Table:
-    """Read those of the named columns that there are, or all; a name that ends in * stands for all that begin so."""
-    if columns is None:
-        return pq.read_table(path)
-    return pq.read_table(path, columns=chosen_columns(pq.read_schema(path).names, columns))
-
-
-def chosen_columns(names: Sequence[str], wanted: Sequence[str]) -> list[str]:
-    """Those of `names` that are `wanted`, where `facts/*` wants all that begin with `facts/`."""
-    prefixes = tuple(name.removesuffix("*") for name in wanted if name.endswith("*"))
-    return [name for name in names if name in wanted or (prefixes and name.startswith(prefixes))]
-
-
-def open_dataset(root: Path, read_table: TableReader = read_parquet) -> Dataset:
-    """Read `meta/info.json`.
-
-    Raises:
-        FileNotFoundError: if there is none.
-        DatasetError: if it cannot be read, or is of an unknown version.
-    """
-    path = root / "meta" / "info.json"
-    if not path.is_file():
-        raise FileNotFoundError(f"{root}: no LeRobotDataset here (meta/info.json is missing)")
-    info = _read_json(path)
-    missing = {"codebase_version", "fps", "features", "data_path", "video_path"} - info.keys()
-    if missing:
-        raise DatasetError(f"{path}: lacks {', '.join(sorted(missing))}")
-    if not str(info["codebase_version"]).startswith(("v2.", "v3.")):
-        raise DatasetError(f"{path}: version {info['codebase_version']}; versions 2.x and 3.x are read, convert older ones with lerobot")
-    return Dataset(root, info, read_table)
-
-
 def _read_episode(dataset: Dataset, entry: Entry, size: Size | None, fit: Fit, source: str) -> Clip:
     table = dataset.rows_of(entry)
     if table.num_rows == 0:
@@ -335,61 +146,5 @@ def _further_labels(dataset: Dataset, table: pa.Table) -> dict[str, Tensor]:
 
 
 def matrix_of(table: pa.Table, name: str) -> Tensor:
-    """A column of numbers, or of lists of one length, as (rows, dim) float32."""
-    column = table[name].combine_chunks()
-    if pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type) or pa.types.is_large_list(column.type):
-        column = column.flatten()
-    try:
-        values = (
-            column.cast(pa.int8() if pa.types.is_boolean(column.type) else column.type)
-            .cast(pa.float64())
-            .to_numpy(zero_copy_only=False)
-            .astype(np.float32)
-        )
-        matrix = torch.from_numpy(values.reshape(table.num_rows, -1) if table.num_rows else values.reshape(0, 1))
-    except (pa.ArrowException, ValueError) as error:
-        raise DatasetError(f"column {name} does not hold vectors of one length ({error})") from error
-    if not torch.isfinite(matrix).all():
-        raise DatasetError(f"column {name} holds missing, NaN or infinite values")
-    return matrix
-
-
-def _first_task(tasks: object) -> str | None:
-    return str(tasks[0]) if isinstance(tasks, list) and tasks else None
-
-
-def flat_names(names: object) -> tuple[str, ...]:
-    """Component names; data sets in the wild write a list, a list in a list, or a list under a key."""
-    if isinstance(names, Mapping):
-        names = list(names.values())
-    if not isinstance(names, list):
-        return () if names is None else (str(names),)
-    return tuple(flat for name in names for flat in flat_names(name))
-
-
-def _read_text(path: Path) -> str:
-    with path.open(encoding="utf-8") as file:
-        text = file.read(_MAX_META_BYTES)
-    if len(text) == _MAX_META_BYTES:
-        raise ValueError(f"more than {_MAX_META_BYTES} characters")
-    return text
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(_read_text(path))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DatasetError(f"{path}: not readable as JSON ({error})") from error
-    if not isinstance(content, dict):
-        raise DatasetError(f"{path}: holds a {type(content).__name__}, not an object")
-    return content
-
-
-def _read_json_lines(path: Path) -> list[dict[str, Any]]:
-    if not path.is_file():
-        return []
-    try:
-        rows = [json.loads(line) for line in _read_text(path).splitlines() if line.strip()]
-    except (OSError, ValueError, RecursionError) as error:
-        raise DatasetError(f"{path}: not readable as JSON lines ({error})") from error
-    return [row for row in rows if isinstance(row, dict)]
+    """A column as `array_of` reads it, as (rows, dim) float32."""
+    return torch.from_numpy(array_of(table, name))

@@ -6,7 +6,7 @@
 Columns beyond LeRobot's own are the labels of each frame, by their names; in the table of episodes `source`, and each fact as
 `facts/<name>`, empty where an episode has none of that name.
 
-May import: interfaces, data.lerobot (names of columns), numpy, pyarrow, torch. Refuses to know: how frames are encoded, the lerobot
+May import: data.lerobot_layout (names of columns), numpy, pyarrow. Refuses to know: clips, torch, how frames are encoded, the lerobot
 package.
 """
 
@@ -19,11 +19,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
-from torch import Tensor
 
-from worldline.data.lerobot import ACTION, FACTS, OWN_COLUMNS, REWARD, SOURCE, STATE
-from worldline.interfaces import Clip
+from worldline.data.lerobot_layout import ACTION, FACTS, SOURCE
 
 FILES_PER_CHUNK = 1000
 DATA_FILE_MEGABYTES = 100
@@ -60,22 +57,6 @@ def file_name(number: int) -> str:
     """Where the format puts file number `number`, counted from 0: its chunk's folder and its name without suffix."""
     chunk, file = divmod(number, FILES_PER_CHUNK)
     return _FILE.format(chunk_index=chunk, file_index=file)
-
-
-def columns_of(clip: Clip) -> dict[str, np.ndarray]:
-    """The labels of a clip as LeRobot's columns; see `Episode.columns`.
-
-    Raises:
-        ValueError: if a label has the name of a column that the format itself defines.
-    """
-    # LeRobot notes what an action earned, a clip what arriving at a frame earned; the last one is repeated.
-    rewards = None if clip.rewards is None else torch.cat([clip.rewards[1:], clip.rewards[-1:]])
-    columns = {ACTION: clip.actions, STATE: clip.states, REWARD: rewards}
-    taken = sorted({*OWN_COLUMNS, *columns} & clip.labels.keys())
-    if taken:
-        raise ValueError(f"{clip.source}: labels called {', '.join(taken)}; the format uses these names, choose others")
-    found = {name: _array(values.to(torch.float32)) for name, values in columns.items() if values is not None}
-    return found | {name: _array(values) for name, values in clip.labels.items()}
 
 
 class TableWriter:
@@ -116,7 +97,7 @@ class TableWriter:
             self._samples.setdefault(name, []).append(values)
         data, video = divmod(data_file, FILES_PER_CHUNK), divmod(video_file, FILES_PER_CHUNK)
         key = f"videos/{self._camera}"
-        stats = {name: _stats(values, is_image=name == self._camera) for name, values in samples.items()}
+        stats = _stats_of(columns) | {self._camera: _stats(episode.pixels, is_image=True)}
         self._episodes.append(
             {
                 "episode_index": len(self._episodes),
@@ -159,7 +140,9 @@ class TableWriter:
         episodes.parent.mkdir(parents=True)
         pq.write_table(_episode_table(self._episodes), episodes)
         pq.write_table(_task_table(self._tasks), meta / "tasks.parquet")
-        stats = {name: _stats(np.concatenate(values), is_image=name == self._camera) for name, values in self._samples.items()}
+        samples = {name: np.concatenate(values) for name, values in self._samples.items()}
+        pixels = samples.pop(self._camera)
+        stats = _stats_of(samples) | {self._camera: _stats(pixels, is_image=True)}
         (meta / "stats.json").write_text(json.dumps(stats, indent=4), encoding="utf-8")
         info = {
             "codebase_version": "v3.0",
@@ -225,17 +208,22 @@ class TableWriter:
         return features
 
 
-def _array(values: Tensor) -> np.ndarray:
-    """A label as an array; numbers as the format's kinds of them, and one component as plain numbers, as LeRobot stores it."""
-    dtype = torch.float32 if values.is_floating_point() else values.dtype if values.dtype == torch.bool else torch.int64
-    array = values.detach().cpu().to(dtype).numpy()
-    return array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
-
-
 def _arrow(values: np.ndarray) -> pa.Array:
     if values.ndim == 1:
         return pa.array(values)
     return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[1])
+
+
+def _stats_of(columns: _Columns) -> dict[str, Mapping[str, list[Any]]]:
+    """`_stats` of every column (T,) or (T, D), at once: numpy takes as long for one short column as for many."""
+    widths = {name: values.shape[1] if values.ndim == 2 else 1 for name, values in columns.items()}
+    found = _stats(np.concatenate([values.reshape(len(values), -1) for values in columns.values()], axis=1), is_image=False)
+    stats: dict[str, Mapping[str, list[Any]]] = {}
+    start = 0
+    for name, width in widths.items():
+        stats[name] = {kind: value if kind == "count" else value[start : start + width] for kind, value in found.items()}
+        start += width
+    return stats
 
 
 def _stats(values: np.ndarray, *, is_image: bool) -> Mapping[str, list[Any]]:

@@ -5,7 +5,7 @@
 
 A new pair of data and video file is begun when one of them has grown large.
 
-May import: interfaces, data.encode, data.lerobot_tables, data.pixels. Refuses to know: the lerobot package, parquet.
+May import: interfaces, data.encode, data.lerobot_layout, data.lerobot_tables, data.pixels. Refuses to know: the lerobot package, parquet.
 """
 
 import os
@@ -16,9 +16,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from worldline.data.encode import VideoWriter
-from worldline.data.lerobot_tables import DATA_FILE_MEGABYTES, VIDEO_FILE_MEGABYTES, Episode, TableWriter, columns_of, file_name
+from worldline.data.lerobot_layout import ACTION, OWN_COLUMNS, REWARD, STATE
+from worldline.data.lerobot_tables import DATA_FILE_MEGABYTES, VIDEO_FILE_MEGABYTES, Episode, TableWriter, file_name
 from worldline.data.pixels import to_float
 from worldline.interfaces import Clip
 
@@ -92,7 +94,7 @@ class _DatasetWriter:
             num_frames=len(clip),
             source=clip.source,
             task=clip.text or "",
-            columns=columns_of(clip),
+            columns=_columns_of(clip),
             facts=clip.facts,
             pixels=_sample_pixels(clip),
         )
@@ -143,3 +145,26 @@ def _sample_pixels(clip: Clip, max_frames: int = 8, max_side: int = 16) -> np.nd
         length = frames.shape[dim]
         frames = frames.index_select(dim, torch.linspace(0, length - 1, min(length, most)).round().long())
     return to_float(frames).flatten(2).transpose(1, 2).numpy()
+
+
+def _columns_of(clip: Clip) -> dict[str, np.ndarray]:
+    """The labels of a clip as LeRobot's columns; see `Episode.columns`.
+
+    Raises:
+        ValueError: if a label has the name of a column that the format itself defines.
+    """
+    # LeRobot notes what an action earned, a clip what arriving at a frame earned; the last one is repeated.
+    rewards = None if clip.rewards is None else torch.cat([clip.rewards[1:], clip.rewards[-1:]])
+    columns = {ACTION: clip.actions, STATE: clip.states, REWARD: rewards}
+    taken = sorted({*OWN_COLUMNS, *columns} & clip.labels.keys())
+    if taken:
+        raise ValueError(f"{clip.source}: labels called {', '.join(taken)}; the format uses these names, choose others")
+    found = {name: _array(values.to(torch.float32)) for name, values in columns.items() if values is not None}
+    return found | {name: _array(values) for name, values in clip.labels.items()}
+
+
+def _array(values: Tensor) -> np.ndarray:
+    """A label as an array; numbers as the format's kinds of them, and one component as plain numbers, as LeRobot stores it."""
+    dtype = torch.float32 if values.is_floating_point() else values.dtype if values.dtype == torch.bool else torch.int64
+    array = values.detach().cpu().to(dtype).numpy()
+    return array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array

@@ -1,16 +1,19 @@
 """Several streams of batches as one: data sets of other sizes, rates and robots, in the proportions that are asked for.
 
-A batch comes from one data set, so it has one shape and one meaning of its actions; `Batch.dataset` says which.
+A batch comes from one data set, so it has one shape and one meaning of its actions; `Batch.dataset` says which. Where all have one
+shape it may be mixed of several.
 
 May import: interfaces, data.stream, data.video_index, data.video_loader, numpy, torch. Refuses to know: where batches come from.
 """
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 from torch.nn import functional
 
 from worldline.data.stream import BatchStream
@@ -32,11 +35,14 @@ class Mixture(BatchStream):
         weights: how often each is drawn, relative to the others; equally often if None.
         shared_actions: map the actions of each stream to [-1, 1] by its own bounds, and add zeros up to the widest, so that one network
             takes the actions of all; otherwise they stay in their own units and widths.
+        parts: batches of the streams that are put together, row below row, into one of the mixture. With 1 a batch is of one data set; with
+            more it is mixed, which whatever computes statistics over a batch (batch normalisation, for one) needs. Labels that only some
+            rows have are zero in the others, and the masks say so.
         seed: of where the sequence starts.
         num_workers: threads that prepare batches ahead; those of the streams are not used.
 
     Raises:
-        ValueError: if there are no streams, or weights that name others or are not positive.
+        ValueError: if there are no streams, or weights that name others or are not positive, or parts with actions of several meanings.
     """
 
     def __init__(
@@ -45,6 +51,7 @@ class Mixture(BatchStream):
         *,
         weights: Mapping[str, float] | None = None,
         shared_actions: bool = False,
+        parts: int = 1,
         seed: int = 0,
         num_workers: int = 0,
     ) -> None:
@@ -54,6 +61,11 @@ class Mixture(BatchStream):
             raise ValueError(f"weights are {dict(weights)} for {', '.join(streams) or 'no streams'}; give each stream a positive weight")
         self.streams = dict(streams)
         self.shared_actions = shared_actions
+        self.parts = parts
+        if parts < 1:
+            raise ValueError(f"parts is {parts}; give at least 1")
+        if parts > 1:
+            _ = self.action_spec  # one batch, one meaning of its actions
         total = sum(weights.values())
         self.weights = {name: weights[name] / total for name in streams}
         self._ends = np.cumsum(list(self.weights.values()))
@@ -87,12 +99,17 @@ class Mixture(BatchStream):
         return specs[0]
 
     def name_of(self, index: int) -> str:
-        """The stream that batch number `index` comes from."""
+        """The stream that batch number `index` comes from; of a mixture of several `parts`, that part number `index` comes from."""
         place = (self._start + index * _GOLDEN) % 1.0
         return list(self.streams)[min(int(np.searchsorted(self._ends, place, side="right")), len(self.streams) - 1)]
 
     def batch(self, index: int) -> Batch:
-        """Batch number `index`: that of the same number in the stream that it comes from."""
+        """Batch number `index`: that of the same number in the stream that it comes from; or `parts` such batches in a row, as one."""
+        if self.parts == 1:
+            return self._part(index)
+        return _joined([self._part(index * self.parts + part) for part in range(self.parts)])
+
+    def _part(self, index: int) -> Batch:
         name = self.name_of(index)
         batch = self.streams[name].batch(index)
         spec = self.streams[name].action_spec
@@ -109,8 +126,36 @@ class Mixture(BatchStream):
             "seed": self.seed,
             "weights": self.weights,
             "shared_actions": self.shared_actions,
+            **({} if self.parts == 1 else {"parts": self.parts}),
             "streams": {name: stream.stream() for name, stream in self.streams.items()},
         }
+
+
+def _joined(batches: Sequence[Batch]) -> Batch:
+    """The rows of several batches as one."""
+
+    def rows(name: str) -> Tensor | None:
+        found = [getattr(batch, name) for batch in batches]
+        like = next((value for value in found if value is not None), None)
+        if like is None:
+            return None
+        return torch.cat([_zeros(batch, like) if value is None else value for batch, value in zip(batches, found, strict=True)])
+
+    return Batch(
+        frames=rows("frames"),
+        latents=rows("latents"),
+        actions=rows("actions"),
+        action_mask=rows("action_mask"),
+        rewards=rows("rewards"),
+        reward_mask=rows("reward_mask"),
+    )
+
+
+def _zeros(batch: Batch, like: Tensor) -> Tensor:
+    """Nothing, for every row of a batch: zeros of the kind of `like`."""
+    video = batch.frames if batch.frames is not None else batch.latents
+    assert video is not None
+    return like.new_zeros(len(video), *like.shape[1:])
 
 
 def load_videos(index: VideoIndex, *, batch_size: int, num_frames: int, num_workers: int = 0, seed: int = 0, **options: Any) -> BatchStream:

@@ -8,7 +8,7 @@ Every file gets a fresh child process, forked from one that has loaded the libra
 file as an open descriptor and cannot open another; processor time, memory, wall time, pixels and frames are bounded; its frames come
 back through shared memory while it decodes the next ones. What is killed, crashes or lies is a `VideoError`, after the frames before.
 
-May import: interfaces, data.media, data.geometry, data.sandbox_process, numpy, torch, pyarrow. Refuses to know: data sets.
+May import: interfaces, data.media, data.geometry, data.sandbox_process, numpy, pyarrow; torch late, for ingest. Refuses to know: data sets.
 """
 
 import dataclasses
@@ -21,17 +21,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pyarrow as pa
-import torch
-from torch import Tensor
 
 from worldline.data.geometry import Fit, Size, height_and_width, scaled_size
 from worldline.data.media import DecodeLimits, UnfinishedError, VideoError, VideoInfo, check_request
 from worldline.data.sandbox_process import SLOTS, Job, SandboxError, UnfinishedJobError, Usage, Worker
-from worldline.interfaces import Clip
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from worldline.interfaces import Clip
 
 MEBIBYTE = 1024**2
 MAX_CLIP_BYTES = 2 * 1024**3
@@ -81,9 +83,9 @@ class FrameChunk:
         indices: (t,) int64, among the frames decoded from `start_seconds` on; repeats where the rate was raised.
     """
 
-    frames: Tensor
-    seconds: Tensor
-    indices: Tensor
+    frames: "Tensor"
+    seconds: "Tensor"
+    indices: "Tensor"
 
 
 class Sandbox:
@@ -161,12 +163,16 @@ class Sandbox:
         with self._job(video, request) as job:
             yield SandboxedVideo(job, _name_of(video), rate_hz, target, self.limits)
 
-    def read_clip(self, video: str | Path | bytes, *, source: str, **arguments: Any) -> tuple[Clip, Tensor]:
+    def read_clip(self, video: str | Path | bytes, *, source: str, **arguments: Any) -> tuple["Clip", "Tensor"]:
         """Decode a file as one clip, and the indices (T,) of its frames; arguments as `read_video`.
 
         Raises:
             VideoError: as `read_video`, and if nothing says how many frames per second there are.
         """
+        import torch  # noqa: PLC0415 - slow to import
+
+        from worldline.interfaces import Clip  # noqa: PLC0415
+
         with self.read_video(video, **arguments) as stream:
             chunks = []
             for chunk in stream:
@@ -212,8 +218,7 @@ class Sandbox:
                 raise SandboxError(f"results of {sizes} bytes; at most {max_bytes} are taken")
             memory = job.grant(max(sum(sizes), 1)).memory
             job.hear()
-            starts = [sum(sizes[:index]) for index in range(len(sizes))]
-            return [memory[start : start + size] for start, size in zip(starts, sizes, strict=True)]
+            return [memory[sum(sizes[:number]) : sum(sizes[: number + 1])] for number in range(len(sizes))]
 
     @contextmanager
     def _job(self, file: str | Path | bytes, request: dict[str, Any]) -> Generator[Job, None, None]:
@@ -223,7 +228,7 @@ class Sandbox:
         job = None
         try:
             with _open(file, self.limits) as (descriptor, num_bytes):
-                cpu_seconds = self.limits.cpu_seconds_for(num_bytes)
+                cpu_seconds = self.limits.cpu_seconds_for(num_bytes) * request.get("effort", 1)
                 if worker is None or not worker.is_usable:
                     worker = Worker()
                 bounds = {"memory_bytes": self.limits.memory_bytes, "cpu_seconds": cpu_seconds}
@@ -276,8 +281,9 @@ class SandboxedVideo:
         self.damage: str | None = None
         self._job, self._name, self._rate_hz, self._max_frames = job, name, rate_hz, limits.max_frames
         num_bytes = SLOTS * per_slot * self.height * self.width * 3
-        memory = job.grant(num_bytes).memory
-        self._slots = np.frombuffer(memory, np.uint8, count=num_bytes).reshape(SLOTS, per_slot, self.height, self.width, 3)
+        self._slots = np.frombuffer(job.grant(num_bytes).memory, np.uint8, count=num_bytes).reshape(
+            SLOTS, per_slot, self.height, self.width, 3
+        )
         self._first_seconds = self._last_seconds = 0.0
 
     @property
@@ -308,6 +314,8 @@ class SandboxedVideo:
             raise VideoError(f"{self._name}: no frame could be decoded ({self.damage})")
 
     def _chunk(self, message: dict[str, Any]) -> FrameChunk:
+        import torch  # noqa: PLC0415
+
         slot = _whole(message, "slot")
         try:
             seconds = torch.tensor(message["seconds"], dtype=torch.float64)
@@ -317,8 +325,7 @@ class SandboxedVideo:
         count = len(seconds) if seconds.ndim == 1 else 0
         if not (0 <= slot < SLOTS and 0 < count <= self._slots.shape[1] and indices.shape == seconds.shape):
             raise SandboxError("the decoder sent frames that do not fit")
-        if not self.num_frames:
-            self._first_seconds = float(seconds[0])
+        self._first_seconds = self._first_seconds if self.num_frames else float(seconds[0])
         self.num_frames += count
         if self.num_frames > self._max_frames or not torch.isfinite(seconds).all():
             raise SandboxError(f"more than {self._max_frames} frames, or times that are not finite")

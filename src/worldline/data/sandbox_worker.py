@@ -8,6 +8,7 @@ May import: data.media, av, numpy, and, for their kinds of jobs, pyarrow and dat
 files.
 """
 
+import ctypes
 import dataclasses
 import gc
 import importlib
@@ -19,6 +20,7 @@ import resource
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, BinaryIO
@@ -40,10 +42,14 @@ def serve(control: socket.socket) -> None:
             return
         request = json.loads(message)
         _warm_up(request["kind"])
+        if request.get("config", {}).get("shots") == "transnet":  # Its network would not fit into what a child may allocate.
+            with suppress(ImportError):  # The child says so.
+                importlib.import_module("worldline.data.curate.transnet").load_network()
+        own_bytes = _own_bytes()
         child = os.fork()
         if child == 0:
             control.close()
-            _run_child(request, *descriptors)
+            _run_child(request, own_bytes, *descriptors)
         for descriptor in descriptors:
             os.close(descriptor)
         _, status, usage = os.wait4(child, 0)
@@ -52,11 +58,18 @@ def serve(control: socket.socket) -> None:
             control.send(json.dumps(ending).encode())
 
 
-def _run_child(request: dict[str, Any], asker: int, file: int) -> None:
+def _own_bytes() -> int:
+    """The address space of this process, which a child begins with."""
+    with open("/proc/self/statm", "rb", buffering=0) as status:
+        return int(status.read().split()[0]) * resource.getpagesize()
+
+
+def _run_child(request: dict[str, Any], own_bytes: int, asker: int, file: int) -> None:
     """Does one job and ends the process, whatever happens."""
+    gc.disable()  # It ends soon, and looking through what it shares with its parent would copy it.
     job = ChildJob(socket.socket(fileno=asker), request)
     try:
-        _limit(request["memory_bytes"], request["cpu_seconds"])
+        _limit(own_bytes + request["memory_bytes"], request["cpu_seconds"])
         with os.fdopen(file, "rb", buffering=0) as content:
             _ANSWERS[request["kind"]](job, content)
     except VideoError as error:
@@ -73,8 +86,6 @@ def _limit(memory_bytes: int, cpu_seconds: float) -> None:
     """From here on this process can run out of memory and time, and has two descriptors left, which the output takes: see there."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    with open("/proc/self/statm", encoding="ascii") as status:
-        memory_bytes += int(status.read().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     free = [os.dup(0), os.dup(0)]  # Not always in a row: there may be a gap where the control socket was.
     for descriptor in free:
@@ -131,9 +142,15 @@ def _warm_up(kind: str) -> None:
     if kind == "curate" and "worldline.data.curate.isolated" not in sys.modules:
         from worldline.data.curate.isolated import warm_up  # noqa: PLC0415
 
-        warm_up()
+        # In a thread, because what a thread frees stays in a heap of its own. In the heap of the children it would be holes in memory
+        # that they share with this process, each of which is copied when a child uses it.
+        thread = threading.Thread(target=warm_up)
+        thread.start()
+        thread.join()
         gc.collect()
         gc.freeze()
+        with suppress(AttributeError):  # Of glibc; what is given back need not be shared with every child.
+            ctypes.CDLL(None).malloc_trim(0)
 
 
 def _send_curated(job: ChildJob, content: BinaryIO) -> None:

@@ -16,7 +16,8 @@ from torch import Tensor
 from worldline.data.action_range import spec_from_actions
 from worldline.data.decode import VideoError, VideoInfo, probe
 from worldline.data.folder import LabelError, find_videos, read_columns
-from worldline.data.lerobot import ACTION, REWARD, DatasetError, action_spec_of, matrix_of, open_dataset
+from worldline.data.lerobot import action_spec_of, matrix_of
+from worldline.data.lerobot_layout import ACTION, REWARD, DatasetError, open_dataset
 from worldline.data.report import ReadReport
 from worldline.data.store import held_out_sources
 from worldline.interfaces import ActionSpec

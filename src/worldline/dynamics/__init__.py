@@ -5,14 +5,13 @@ May import: torch, nn, interfaces. Refuses to know: pixels, data sets, optimiser
 
 from worldline.dynamics.network import Dynamics, DynamicsConfig
 from worldline.dynamics.objective import ShortcutConfig, ShortcutObjective
-from worldline.dynamics.sampler import HeadsOnDemand, Memory, SamplerConfig, absorb, advance, written
+from worldline.dynamics.sampler import HeadsOnDemand, SamplerConfig, absorb, advance
 from worldline.dynamics.sizes import Size, dynamics_config
 
 __all__ = [
     "Dynamics",
     "DynamicsConfig",
     "HeadsOnDemand",
-    "Memory",
     "SamplerConfig",
     "ShortcutConfig",
     "ShortcutObjective",
@@ -20,5 +19,4 @@ __all__ = [
     "absorb",
     "advance",
     "dynamics_config",
-    "written",
 ]

@@ -1,11 +1,15 @@
 """The dynamics network: what the next frame is, given the past, an action and a noisy guess.
 
-Per frame, in this order: [action | signal level and step size | S latents | registers | head tokens]. Action `a[t-1]` sits in the frame
+Per frame, in this order: [action | levels and step size | latents | registers | head tokens]. Action `a[t-1]` sits in the frame
 `t` that it leads to. Head tokens are private: they see everything, nothing in the world attends to them.
+
+A frame's tokens carry the clean frame *before* it beside its own noisy self. So a frame that is still pure noise already holds the whole
+past in its keys and values, and one pass both draws a frame and leaves what later frames look back at: training needs one pass over a
+window where plain diffusion forcing (Chen et al., 2024) sees a clean past only by chance, and sampling a frame in K steps takes K passes.
 
 May import: torch, nn. Refuses to know: how noise levels are drawn, losses, how many steps a sampler takes, pixels.
 
-Shapes: B batch, T frames, S latent tokens per frame, C latent channels, A action, E model width.
+Shapes: B batch, T frames, S latent tokens per frame, C latent channels, P packed tokens per frame, A action, E model width.
 """
 
 import math
@@ -34,6 +38,11 @@ class DynamicsConfig:
         num_registers: scratch tokens per frame.
         max_steps: k_max, the finest number of sampling steps, a power of two.
         action_octaves: octaves of the Fourier features of an action component.
+        packing: latent tokens of `packing` x `packing` neighbouring patches are one token inside the network: with 2, a quarter of the
+            tokens, so about a quarter of the cost of a frame (Dreamer 4 packs its latents likewise).
+
+    Raises:
+        ValueError: if a number is out of range, or the tokens are no square grid that `packing` divides.
     """
 
     num_tokens: int
@@ -47,13 +56,27 @@ class DynamicsConfig:
     num_registers: int = 2
     max_steps: int = 8
     action_octaves: int = 5
+    packing: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("num_tokens", "latent_dim", "width", "num_layers", "head_dim", "time_every", "context_frames"):
+        for name in ("num_tokens", "latent_dim", "width", "num_layers", "head_dim", "time_every", "context_frames", "packing"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; give at least 1")
         if self.max_steps < 1 or self.max_steps & (self.max_steps - 1):
             raise ValueError(f"max_steps must be a power of two, got {self.max_steps}")
+        grid = math.isqrt(self.num_tokens)
+        if self.packing > 1 and (grid**2 != self.num_tokens or grid % self.packing):
+            raise ValueError(f"packing is {self.packing} for {self.num_tokens} tokens; they must be a square grid whose side it divides")
+
+    @property
+    def num_packed(self) -> int:
+        """P, latent tokens per frame inside the network."""
+        return self.num_tokens // self.packing**2
+
+    @property
+    def packed_dim(self) -> int:
+        """Channels of a packed token."""
+        return self.latent_dim * self.packing**2
 
     @property
     def transformer(self) -> TransformerConfig:
@@ -65,20 +88,6 @@ class DynamicsConfig:
             time_every=self.time_every,
             window=self.context_frames,
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """Frames that were already run, as the past of alternatives to them: latents (B, T, S, C), signal levels (B, T), and their cache."""
-
-    latents: Tensor
-    signal: Tensor
-    cache: Cache
-
-    def rows(self, count: int) -> "Context":
-        """The last `count` rows."""
-        layers = tuple(tuple(Segment(s.keys[-count:], s.values[-count:]) for s in segments) for segments in self.cache.layers)
-        return Context(self.latents[-count:], self.signal[-count:], Cache(layers))
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +106,12 @@ class Dynamics(nn.Module):
         super().__init__()
         self.config = config
         width = config.width
-        self.latent_in = _edge(nn.Linear(config.latent_dim, width))
-        self.previous_in = _edge(nn.Linear(config.latent_dim, width, bias=False))
-        self.position = nn.Parameter(torch.randn(config.num_tokens, width) * 0.5)
+        self.latent_in = _edge(nn.Linear(config.packed_dim, width))
+        self.previous_in = _edge(nn.Linear(config.packed_dim, width, bias=False))
+        self.position = nn.Parameter(torch.randn(config.num_packed, width) * 0.5)
         self.registers = nn.Parameter(torch.randn(config.num_registers, width) * 0.02)
         self.head_tokens = nn.Parameter(torch.randn(2, width) * 0.02)
-        self.level_features = FourierFeatures(2, 6)
+        self.level_features = FourierFeatures(3, 6)
         self.level_in = _edge(nn.Linear(self.level_features.out_dim, width))
         self.level_add = _edge(nn.Linear(self.level_features.out_dim, width))
         self.null_action = nn.Parameter(torch.randn(width) * 0.02)
@@ -110,7 +119,7 @@ class Dynamics(nn.Module):
             self.action_features = FourierFeatures(config.action_dim, config.action_octaves)
             self.action_in = _edge(nn.Linear(self.action_features.out_dim, width))
         self.transformer = Transformer(config.transformer)
-        self.latent_out = _edge(nn.Linear(width, config.latent_dim))
+        self.latent_out = _edge(nn.Linear(width, config.packed_dim))
         self.reward_out = _edge(nn.Linear(width, 1))
         self.inverse_out = _edge(nn.Linear(width, max(config.action_dim, 1)))
         for layer in (self.latent_out, self.reward_out, self.inverse_out):
@@ -123,12 +132,11 @@ class Dynamics(nn.Module):
         step_BT: Tensor,
         action_BTA: Tensor | None,
         *,
+        previous_BTSC: Tensor,
+        previous_signal_BT: Tensor | None = None,
         known_BT: Tensor | None = None,
-        previous_BSC: Tensor | None = None,
-        previous_signal: float = 1.0,
         cache: Cache | None = None,
         position: int = 0,
-        context: Context | None = None,
         with_heads: bool = True,
     ) -> Prediction:
         """One pass over consecutive frames.
@@ -138,23 +146,21 @@ class Dynamics(nn.Module):
             signal_BT: tau in [0, 1]; 1 is clean.
             step_BT: step size d in (0, 1] that the caller will take.
             action_BTA: the action that led to each frame, normalised to [-1, 1]; None for the null action everywhere.
+            previous_BTSC: the latents of the frame before each; zero where there is none (`frames_before`).
+            previous_signal_BT: signal level of these; None if all are clean.
             known_BT: bool, False where the action is unknown and the null action stands in; None if all are known.
-            previous_BSC: the latents (as the network sees them) of the frame before the first; None at the start of a sequence.
             cache: the past.
             position: index of the first frame.
-            context: instead of `previous_BSC` and `cache`: the frames given are alternatives to these, and frame t follows the context's
-                frames before t. It is what the sampler sees at every frame, for all frames at once.
             with_heads: also run the head tokens; without them nothing else changes.
         """
+        config = self.config
         batch, frames = noisy_BTSC.shape[:2]
-        level = self.level_features(torch.stack([signal_BT * 2 - 1, step_BT.log2() / math.log2(self.config.max_steps * 2) * 2 + 1], dim=-1))
+        if previous_signal_BT is None:
+            previous_signal_BT = torch.ones_like(signal_BT)
+        step = step_BT.log2() / math.log2(config.max_steps * 2) * 2 + 1
+        level = self.level_features(torch.stack([signal_BT * 2 - 1, step, previous_signal_BT * 2 - 1], dim=-1))
         action = self._action_token(noisy_BTSC, action_BTA, known_BT)
-        if context is not None:
-            previous, previous_level = _shifted(context.latents, None), _shifted(context.signal, None)
-        else:
-            previous = _shifted(noisy_BTSC, previous_BSC)
-            previous_level = _shifted(signal_BT, torch.full_like(signal_BT[:, 0], previous_signal))
-        latent = self.latent_in(noisy_BTSC) + self.previous_in(previous)
+        latent = self.latent_in(self._pack(noisy_BTSC)) + self.previous_in(self._pack(previous_BTSC))
         latent = latent + self.position + (self.level_add(level) + action).unsqueeze(2)
         parts = [action.unsqueeze(2), self.level_in(level).unsqueeze(2), latent, self._repeat(self.registers, batch, frames)]
         num_private = len(self.head_tokens) if with_heads else 0
@@ -162,17 +168,36 @@ class Dynamics(nn.Module):
             parts.append(self._repeat(self.head_tokens, batch, frames))
         dtype = latent.dtype
         tokens = torch.cat([part.to(dtype) for part in parts], dim=2)
-        cache = context.cache if context is not None else cache
-        tokens, segments = self.transformer(tokens, cache=cache, position=position, num_private=num_private, parallel=context is not None)
+        tokens, segments = self.transformer(tokens, cache=cache, position=position, num_private=num_private)
         tokens = F.rms_norm(tokens, tokens.shape[-1:])
-        clean = self.latent_out(tokens[:, :, 2 : 2 + self.config.num_tokens])
-        clean = clean + _guess(noisy_BTSC, signal_BT, previous, previous_level)
+        change = self._unpack(self.latent_out(tokens[:, :, 2 : 2 + config.num_packed]))
+        clean = change + _guess(noisy_BTSC, signal_BT, previous_BTSC, previous_signal_BT)
         heads = {}
         if with_heads:
             heads["reward"] = self.reward_out(tokens[:, :, -2]).squeeze(-1)
-            if self.config.action_dim:
+            if config.action_dim:
                 heads["inverse_action"] = self.inverse_out(tokens[:, :, -1])
         return Prediction(clean, heads, segments)
+
+    def _pack(self, latent_BTSC: Tensor) -> Tensor:
+        """(B, T, S, C) -> (B, T, P, C packing^2): the channels of neighbouring patches side by side."""
+        side = self.config.packing
+        if side == 1:
+            return latent_BTSC
+        batch, frames, tokens, channels = latent_BTSC.shape
+        grid = math.isqrt(tokens) // side
+        x = latent_BTSC.reshape(batch, frames, grid, side, grid, side, channels)
+        return x.transpose(3, 4).reshape(batch, frames, grid**2, side**2 * channels)
+
+    def _unpack(self, packed: Tensor) -> Tensor:
+        """The inverse of `_pack`."""
+        side = self.config.packing
+        if side == 1:
+            return packed
+        batch, frames, tokens, _ = packed.shape
+        grid = math.isqrt(tokens)
+        x = packed.reshape(batch, frames, grid, grid, side, side, self.config.latent_dim)
+        return x.transpose(3, 4).reshape(batch, frames, self.config.num_tokens, self.config.latent_dim)
 
     def _action_token(self, like_BTSC: Tensor, action_BTA: Tensor | None, known_BT: Tensor | None) -> Tensor:
         null = self.null_action.expand(*like_BTSC.shape[:2], -1)
@@ -202,8 +227,8 @@ def _guess(noisy_BTSC: Tensor, signal_BT: Tensor, previous_BTSC: Tensor, previou
     return (1 - own) * estimate(previous_BTSC, previous_level_BT) + own * estimate(noisy_BTSC, signal_BT)
 
 
-def _shifted(values: Tensor, first: Tensor | None) -> Tensor:
-    """Values (B, T, ...) of the frames before: those of one frame earlier, `first` (B, ...) or zero at the start."""
+def frames_before(values: Tensor, first: Tensor | None = None) -> Tensor:
+    """Values (B, T, ...) of one frame earlier: `first` (B, ...), or zero if that is None, and all but the last."""
     start = torch.zeros_like(values[:, 0]) if first is None else first.to(values.dtype)
     return torch.cat([start.unsqueeze(1), values[:, :-1]], dim=1)
 

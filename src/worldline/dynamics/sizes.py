@@ -18,7 +18,7 @@ _WIDTH_DEPTH_HEAD = {
 
 
 def dynamics_config(
-    size: Size, *, num_tokens: int, latent_dim: int, action_dim: int, context_frames: int = 16, max_steps: int = 8
+    size: Size, *, num_tokens: int, latent_dim: int, action_dim: int, context_frames: int = 16, max_steps: int = 8, packing: int = 1
 ) -> DynamicsConfig:
     """Config of a named size: `nano` (0.9M parameters), `tiny` (6M), `small` (30M), `base` (150M), `large` (1B).
 
@@ -37,4 +37,5 @@ def dynamics_config(
         head_dim=head_dim,
         context_frames=context_frames,
         max_steps=max_steps,
+        packing=packing,
     )

@@ -54,7 +54,7 @@ class FetchPush(Simulator):
     restores = "exactly"
     attributes: ClassVar[tuple[Attribute, ...]] = (
         Attribute(name="block_color", kind="appearance", usual=("black", "blue", "green", "purple"), unusual=("magenta", "cyan")),
-        Attribute(name="goal_color", kind="appearance", usual=("red", "orange"), unusual=("lime", "white")),
+        Attribute(name="goal_color", kind="appearance", usual=("red", "orange"), unusual=("lime", "yellow")),
         Attribute(name="camera_azimuth_degrees", kind="appearance", usual=(115.0, 150.0), unusual=(165.0, 195.0)),
         Attribute(name="camera_elevation_degrees", kind="appearance", usual=(-35.0, -22.0), unusual=(-60.0, -50.0)),
         Attribute(name="friction_scale", kind="physics", usual=(0.7, 1.3), unusual=(0.05, 0.2)),

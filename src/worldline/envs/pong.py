@@ -33,7 +33,8 @@ class Pong(Simulator):
     event_names = ("player_hit", "enemy_hit", "player_scored", "enemy_scored")
     policy_names = ("follow", "wander", "random")
     attributes: ClassVar[tuple[Attribute, ...]] = (
-        Attribute(name="field_color", kind="appearance", usual=("brown", "navy", "black"), unusual=("cream", "crimson")),
+        # The ball is nearly white, and a light field would hide it.
+        Attribute(name="field_color", kind="appearance", usual=("brown", "navy", "black"), unusual=("dark gray", "crimson")),
         Attribute(name="player_color", kind="appearance", usual=("lime", "cyan", "yellow"), unusual=("magenta", "teal")),
         Attribute(name="enemy_color", kind="appearance", usual=("orange", "pink", "white"), unusual=("green", "purple")),
         Attribute(name="mode", kind="physics", usual=(0,), unusual=(1,)),

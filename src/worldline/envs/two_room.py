@@ -30,7 +30,8 @@ REACHED = 16.0
 """The distance from the target at which the environment says that it is reached, its own pixels."""
 
 MIDDLE = 112.0
-_DOOR_PLACES = ((60, 170), (40, 110), (30, 90))
+_DOOR_PLACES = 42, 183  # of a door's middle along the wall
+_BETWEEN_DOORS = 46  # at least, from middle to middle: a door is 40 wide, and doors that overlap would be one
 
 
 def _import_two_room() -> Any:
@@ -82,8 +83,9 @@ class TwoRoom(Simulator):
         generator = np.random.default_rng(seed)
         self._attributes = dict(attributes)
         axis = int(attributes["wall"] == "vertical")
-        doors = [int(generator.integers(*places)) for places in _DOOR_PLACES]
-        doors = [doors[0], (doors[0] + doors[1]) % 150 + 40, (doors[0] + 75 + doors[2]) % 150 + 40]
+        doors = generator.integers(*_DOOR_PLACES, 3)
+        while np.diff(np.sort(doors)).min() < _BETWEEN_DOORS:
+            doors = generator.integers(*_DOOR_PLACES, 3)
         sides = generator.permutation([[30.0, 80.0], [144.0, 194.0]])
         places = [[generator.uniform(*side), generator.uniform(30.0, 194.0)] for side in sides]
         agent, target = (np.array(place if axis else place[::-1], np.float32) for place in places)
@@ -101,7 +103,7 @@ class TwoRoom(Simulator):
             "door.color": _rgb(attributes["floor_color"]),
             "door.number": int(attributes["num_doors"]),
             "door.size": np.array([20, 20, 20]),
-            "door.position": np.array(doors),
+            "door.position": doors,
             "background.color": _rgb(attributes["floor_color"]),
             "rendering.render_target": 1,
         }

@@ -23,6 +23,8 @@ DOMAINS: dict[str, Domain] = {
     "push": Domain(path="worldline.envs.push:Push", extra="pusht"),
     "two_room": Domain(path="worldline.envs.two_room:TwoRoom", extra="sim-2d"),
     "balls": Domain(path="worldline.envs.balls:Balls", extra="sim-2d"),
+    "occluder": Domain(path="worldline.envs.occluder:Occluder", extra="sim-2d"),
+    "sand": Domain(path="worldline.envs.sand:Sand", extra="sim-2d"),
     "reacher": Domain(path="worldline.envs.dm_suite:Reacher", extra="sim-mujoco"),
     "ball_in_cup": Domain(path="worldline.envs.dm_suite:BallInCup", extra="sim-mujoco"),
     "cube": Domain(path="worldline.envs.cube:Cube", extra="sim-mujoco"),

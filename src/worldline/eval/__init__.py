@@ -3,8 +3,12 @@
 May import: world, data, interfaces and what lies below. Refuses to know: training, recipes, the command line.
 """
 
-from worldline.eval.metrics import bootstrap_interval, copy_last, linear_extrapolation, psnr, psnr_of_error, random_frames, ssim
-from worldline.eval.video import Curve, VideoReport, Windows, evaluate_rollouts, imagine, sample_windows
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from worldline.eval.metrics import bootstrap_interval, copy_last, linear_extrapolation, psnr, psnr_of_error, random_frames, ssim
+    from worldline.eval.video import Curve, VideoReport, Windows, evaluate_rollouts, imagine, sample_windows
 
 __all__ = [
     "Curve",
@@ -21,3 +25,14 @@ __all__ = [
     "sample_windows",
     "ssim",
 ]
+
+_OF_METRICS = {"bootstrap_interval", "copy_last", "linear_extrapolation", "psnr", "psnr_of_error", "random_frames", "ssim"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for when it is asked for: torch takes seconds, and pages do without it."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = importlib.import_module("worldline.eval.metrics" if name in _OF_METRICS else "worldline.eval.video")
+    value = globals()[name] = getattr(home, name)
+    return value

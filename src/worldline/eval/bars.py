@@ -34,8 +34,12 @@ def bar_chart(values: Mapping[str, float], *, label: str, unit: str = "") -> str
     return "".join([*parts, "</svg>"])
 
 
-def histogram(values: Sequence[float], *, label: str, limit: float | None = None, num_bins: int = 30) -> str:
+def histogram(
+    values: Sequence[float], *, label: str, limit: float | None = None, limit_label: str = "dropped above", num_bins: int = 30
+) -> str:
     """An SVG element with the distribution of `values`; `limit` is drawn as a line, such as the threshold of a filter.
+
+    `limit_label` says in the caption what the limit does. The tallest bar bears its count; one that holds anything can be seen.
 
     Raises:
         ValueError: if there is no finite value.
@@ -51,17 +55,22 @@ def histogram(values: Sequence[float], *, label: str, limit: float | None = None
     bar, depth = (_WIDTH - 2 * _LEFT) / num_bins, _HEIGHT - _TOP - _BOTTOM
     parts = [f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(f"histogram of {label}")}">']
     for index, count in enumerate(counts):
-        length = count / max(int(counts.max()), 1) * depth
+        length = max(count / int(counts.max()) * depth, 2.0) if count else 0.0
         parts.append(
             f'<rect x="{_LEFT + index * bar:.1f}" y="{_TOP + depth - length:.1f}" width="{bar - 1:.1f}" height="{length:.1f}" '
             'fill="var(--series-1)"/>'
         )
+    tallest = int(counts.argmax())
+    # Beside the bar, on the side where there is room.
+    at, shift, anchor = (tallest + 1, 4, "start") if tallest < num_bins / 2 else (tallest, -4, "end")
+    place = f'x="{_LEFT + at * bar + shift:.1f}" y="{_TOP + 10}" text-anchor="{anchor}"'
+    parts.append(f"<text {place}>{counts[tallest]}</text>")
     if inside and limit is not None:
         at = _LEFT + (limit - low) / (high - low) * (_WIDTH - 2 * _LEFT)
         parts.append(f'<line x1="{at:.1f}" x2="{at:.1f}" y1="{_TOP - 6}" y2="{_TOP + depth}" stroke="var(--series-2)" stroke-width="2"/>')
     for share, anchor in ((0, "start"), (0.5, "middle"), (1, "end")):
         at, value = _LEFT + share * (_WIDTH - 2 * _LEFT), edges[0] + share * (edges[-1] - edges[0])
         parts.append(f'<text x="{at:.1f}" y="{_HEIGHT - _BOTTOM + 16}" text-anchor="{anchor}">{value:.3g}</text>')
-    limit_text = f"; dropped beyond {limit:g}" if inside else ""
+    limit_text = f"; {limit_label} {limit:g}" if inside else ""
     parts.append(f'<text x="{_WIDTH / 2}" y="{_HEIGHT - 6}" text-anchor="middle">{escape(label + limit_text)}</text>')
     return "".join([*parts, "</svg>"])

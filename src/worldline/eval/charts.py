@@ -10,11 +10,12 @@ import struct
 import zlib
 from collections.abc import Mapping, Sequence
 from html import escape
+from typing import TYPE_CHECKING
 
 import numpy as np
-from torch import Tensor
 
-from worldline.data import to_uint8
+if TYPE_CHECKING:
+    from torch import Tensor
 
 NUM_SERIES = 4
 """Colours that a page has for lines; a chart has at most as many."""
@@ -68,8 +69,10 @@ def line_chart(
     return "".join(parts) + _legend(list(series))
 
 
-def png(frame: Tensor) -> bytes:
+def png(frame: "Tensor") -> bytes:
     """A frame (3, H, W), float in [0, 1], as a PNG file (8-bit RGB, no filter)."""
+    from worldline.data import to_uint8  # noqa: PLC0415 - imports torch, which pages without frames do without
+
     rows = to_uint8(frame).permute(1, 2, 0).flatten(1).cpu().numpy()
     height, width = frame.shape[-2:]
     # Each row begins with the number of its filter: 0, none.

@@ -66,9 +66,10 @@ def write_ingest_page(path: Path, result: IngestResult, config: CurateConfig | N
 
 def _totals(result: IngestResult) -> Html:
     figures = result.figures
+    found, new, repeated = (figures[name] for name in ("num_found", "num_new", "num_repeated"))
     cpu = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in figures["stage_cpu_seconds"].items())
     rows = [
-        ["files found in this run", f"{figures['num_found']}, {figures['num_new']} of them new"],
+        ["files found in this run", f"{found}, {new} of them new, {repeated} with the bytes of another"],
         ["files in the data sets", f"{figures['num_files']}, {figures['num_damaged']} of them damaged part of the way"],
         ["frames decoded", f"{figures['num_decoded']}"],
         ["frames kept", f"{figures['num_frames']}"],
@@ -83,15 +84,15 @@ def _totals(result: IngestResult) -> Html:
 
 def _stages(entries: Sequence[Entry]) -> list[Html]:
     counts: dict[str, float] = {}
-    hours: dict[str, float] = {}
+    minutes: dict[str, float] = {}
     for name in ["kept", *_REASONS]:
         members = [entry for entry in entries if entry.verdict == name]
         if members:
             counts[name] = len(members)
-            hours[name] = sum(entry.clip.end_seconds - entry.clip.start_seconds for entry in members) / 60
+            minutes[name] = round(sum(entry.clip.end_seconds - entry.clip.start_seconds for entry in members) / 60, 2)
     if not counts:
         return [paragraph("No clip was found.")]
-    charts = [("clips", bar_chart(counts, label="clips by verdict")), ("minutes", bar_chart(hours, label="minutes by verdict"))]
+    charts = [("clips", bar_chart(counts, label="clips by verdict")), ("minutes", bar_chart(minutes, label="minutes by verdict"))]
     return [side_by_side_charts(*(Html(f"<figure>{chart}<figcaption>{name}</figcaption></figure>") for name, chart in charts))]
 
 
@@ -100,8 +101,11 @@ def _scores(entries: Sequence[Entry], config: CurateConfig | None) -> list[Html]
     for name, setting in _LIMITS.items():
         values = [entry.clip.scores[name] for entry in entries if name in entry.clip.scores]
         if values:
+            is_least = setting.startswith("min_")
             limit = getattr(config, setting) if config is not None else None
-            charts.append(Html(f"<figure>{histogram(values, label=name, limit=limit)}</figure>"))
+            limit = None if is_least and limit == 0 else limit  # Nothing lies below that.
+            words = "dropped below" if is_least else "dropped above"
+            charts.append(Html(f"<figure>{histogram(values, label=name, limit=limit, limit_label=words)}</figure>"))
     return [side_by_side_charts(*charts)] if charts else [paragraph("No clip was found.")]
 
 
@@ -124,7 +128,7 @@ def _sheet(entries: Sequence[Entry], most: int) -> Html:
     for entry in chosen:
         scores = ", ".join(f"{name} {value:.3g}" for name, value in entry.clip.scores.items())
         words = f"{entry.labels.name}, {entry.clip.start_seconds:.1f} to {entry.clip.end_seconds:.1f} s"
-        note = entry.detail or entry.caption
+        note = f"as {entry.detail}" if entry.verdict == "duplicate" else entry.detail or entry.caption
         picture = b64encode(entry.clip.strip).decode()
         cells.append(
             f'<figure><img src="data:image/jpeg;base64,{picture}" alt="{escape(words)}" title="{escape(scores)}" style="width: 100%">'

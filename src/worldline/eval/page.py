@@ -2,18 +2,19 @@
 
 Every function that takes text escapes it, so a file name or a caption cannot become markup.
 
-May import: eval.charts, torch. Refuses to know: what is reported.
+May import: eval.charts; torch for annotations alone, because ingest's page should not wait for it. Refuses to know: what is reported.
 """
 
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import NewType
-
-from torch import Tensor
+from typing import TYPE_CHECKING, NewType
 
 from worldline.eval.charts import line_chart, png
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Html = NewType("Html", str)
 """Markup that is ready to go into a page; made by the functions of this file."""
@@ -41,7 +42,8 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
   .stacked tr { display: block; padding: 8px 0; border-bottom: 1px solid var(--rule); } .stacked td { padding: 1px 0; border: 0; }
   .stacked td:first-child { font-weight: 600; } .stacked td:nth-child(3)::before { content: "bar: "; color: var(--soft); } }
 .met { color: var(--good); font-weight: 600; } .missed { color: var(--bad); font-weight: 600; }
-figure { margin: 1em 0; } figcaption { color: var(--soft); font-size: 0.92rem; max-width: 50em; margin-top: 0.4em; }
+figure { margin: 1em 0; }
+figcaption { color: var(--soft); font-size: 0.92rem; max-width: 50em; margin-top: 0.4em; overflow-wrap: anywhere; }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 430px), 1fr)); gap: 20px; }
 .charts figure { margin: 0; background: var(--card); border-radius: 8px; padding: 12px; }
 svg { display: block; width: 100%; height: auto; } svg text { fill: var(--soft); font: 12px system-ui, sans-serif; }
@@ -100,7 +102,7 @@ def side_by_side_charts(*charts: Html) -> Html:
     return Html(f'<div class="charts">{"".join(charts)}</div>')
 
 
-def contact_sheet(rows: Mapping[str, Sequence[Tensor | None]], caption: str, *, labels: Sequence[str], num_shown: int = 0) -> Html:
+def contact_sheet(rows: Mapping[str, Sequence["Tensor | None"]], caption: str, *, labels: Sequence[str], num_shown: int = 0) -> Html:
     """Videos as rows of pictures, one column per frame; the page's pictures where video cannot play.
 
     Args:
@@ -132,7 +134,7 @@ def contact_sheet(rows: Mapping[str, Sequence[Tensor | None]], caption: str, *, 
     )
 
 
-def video(file: str, caption: str, *, poster: Tensor) -> Html:
+def video(file: str, caption: str, *, poster: "Tensor") -> Html:
     """A looping video.
 
     Args:
@@ -185,5 +187,5 @@ def _cell(text: str) -> str:
     return f"<td{style}>{escape(text)}</td>"
 
 
-def _embedded(frame: Tensor) -> str:
+def _embedded(frame: "Tensor") -> str:
     return f"data:image/png;base64,{b64encode(png(frame)).decode()}"

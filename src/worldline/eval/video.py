@@ -114,8 +114,9 @@ def sample_windows(
 
 @torch.no_grad()
 def imagine(world: World, windows: Windows, *, shuffled: bool = False, seed: int = 0, chunk: int = 32) -> Tensor:
-    """What the world makes of each window, (B, T, 3, H, W): prompted, then rolled out under the true actions, or under another window's.
+    """What the world makes of each window, (B, T, 3, H, W) on the CPU.
 
+    It is prompted, then rolled out under the true actions, or under another window's.
     Windows that differ only by `shuffled` share prompt and noise, so nothing but the actions to come differs.
     """
     first = windows.prompt.shape[1] - 1
@@ -129,7 +130,7 @@ def imagine(world: World, windows: Windows, *, shuffled: bool = False, seed: int
         rows = slice(start, start + chunk)
         known = None if windows.actions is None or world.action_spec is None else windows.actions[rows, :first]
         state = world.prompt(windows.prompt[rows], known)
-        frames.append(world.decode(world.rollout(state, future_actions[rows], seed=seed))[0])
+        frames.append(world.decode(world.rollout(state, future_actions[rows], seed=seed))[0].float().cpu())
     return torch.cat(frames)
 
 

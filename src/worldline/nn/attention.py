@@ -36,8 +36,7 @@ class SpaceAttention(nn.Module):
 class TimeAttention(nn.Module):
     """Every token attends to itself at its own and at earlier frames, at most `window` frames in all.
 
-    With a past, the frames given are the ones that follow it; the result is the one that the whole sequence would have given. In parallel,
-    they are alternatives to the frames of the past, one each: every one sees what came before its own place, and itself.
+    With a past, the frames given are the ones that follow it; the result is the one that the whole sequence would have given.
     """
 
     def __init__(self, width: int, head_dim: int, window: int):
@@ -47,18 +46,14 @@ class TimeAttention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.out = nn.Linear(width, width, bias=False)
 
-    def forward(
-        self, x_BTNE: Tensor, cos_sin_TF: tuple[Tensor, Tensor], past: tuple[Segment, ...] = (), *, parallel: bool = False
-    ) -> tuple[Tensor, Segment]:
+    def forward(self, x_BTNE: Tensor, cos_sin_TF: tuple[Tensor, Tensor], past: tuple[Segment, ...] = ()) -> tuple[Tensor, Segment]:
         """(B, T, N, E) frames with the `rotation` of their positions -> (B, T, N, E), and the segment to append to the past."""
         batch, frames, tokens, width = x_BTNE.shape
         qkv = self.qkv(x_BTNE).view(batch, frames, tokens, 3, -1, self.head_dim).permute(3, 0, 2, 4, 1, 5)
         query, key = rotate(_normalize(qkv[:2]), cos_sin_TF)
         value = qkv[2]
         new = Segment(key, value)
-        if parallel:
-            y = _attend_with_past(query, past, new, _alternatives(frames, self.window, x_BTNE.device))
-        elif past:
+        if past:
             num_keys = frames + sum(segment.num_frames for segment in past)
             limited = frames > 1 or num_keys > self.window
             y = _attend_with_past(query, past, new, _band(frames, num_keys, self.window, x_BTNE.device) if limited else None)
@@ -101,18 +96,10 @@ def _band(num_queries: int, num_keys: int, window: int, device: torch.device) ->
     return (key <= query) & (key > query - window)
 
 
-def _alternatives(frames: int, window: int, device: torch.device) -> Tensor:
-    """(T, 2T) bool: frame t may see the past's frames before t, at most `window` - 1 of them, and of the new ones itself alone."""
-    earlier = _band(frames, frames, window, device)
-    itself = torch.eye(frames, dtype=torch.bool, device=device)
-    return torch.cat([earlier & ~itself, itself], dim=1)
-
-
 def _attend_with_past(query: Tensor, past: tuple[Segment, ...], new: Segment, allowed: Tensor | None) -> Tensor:
     """Exact attention over shared and own keys. Segments of a smaller batch are read in place, never copied per row."""
     scale = query.shape[-1] ** -0.5
-    tokens = query.shape[1]
-    segments = [Segment(s.keys[:, :tokens], s.values[:, :tokens]) for s in past] + [new]
+    segments = [*past, new]
     logits = torch.cat([_grouped_matmul(query, s.keys.transpose(-1, -2)) for s in segments], dim=-1) * scale
     if allowed is not None:
         logits = logits.masked_fill(~allowed, float("-inf"))

@@ -60,19 +60,18 @@ class Transformer(nn.Module):
         self.blocks = nn.ModuleList(_Block(config, with_time=index % config.time_every == 0) for index in range(1, config.num_layers + 1))
 
     def forward(
-        self, x_BTNE: Tensor, *, cache: Cache | None = None, position: int = 0, num_private: int = 0, parallel: bool = False
+        self, x_BTNE: Tensor, *, cache: Cache | None = None, position: int = 0, num_private: int = 0
     ) -> tuple[Tensor, tuple[Segment, ...]]:
         """Run frames that start at `position` and follow `cache`.
 
         Args:
-            x_BTNE: tokens; the last `num_private` of each frame are private (see `visibility`).
+            x_BTNE: tokens; the last `num_private` of each frame are private (see `visibility`) and look back only through the others.
             cache: the past, from `Cache.append`; None at the start of a sequence.
             position: index of the first frame given.
             num_private: private tokens per frame.
-            parallel: the frames are alternatives to those of `cache`, one each, and see what came before their own place.
 
         Returns:
-            The transformed tokens and one new segment per time layer.
+            The transformed tokens and one new segment per time layer, of the tokens that are not private.
         """
         frames, tokens = x_BTNE.shape[1:3]
         cos_sin = rotation(torch.arange(position, position + frames, device=x_BTNE.device), self.config.head_dim)
@@ -80,7 +79,7 @@ class Transformer(nn.Module):
         segments: list[Segment] = []
         for block in self.blocks:
             past = cache.layers[len(segments)] if cache is not None and block.time is not None else ()
-            x_BTNE, segment = block(x_BTNE, past, cos_sin, allowed, parallel)
+            x_BTNE, segment = block(x_BTNE, past, cos_sin, allowed, num_private)
             if segment is not None:
                 segments.append(segment)
         return x_BTNE, tuple(segments)
@@ -97,13 +96,14 @@ class _Block(nn.Module):
             nn.init.zeros_(branch_end.weight)
 
     def forward(
-        self, x: Tensor, past: tuple[Segment, ...], cos_sin: tuple[Tensor, Tensor], allowed: Tensor | None, parallel: bool
+        self, x: Tensor, past: tuple[Segment, ...], cos_sin: tuple[Tensor, Tensor], allowed: Tensor | None, num_private: int
     ) -> tuple[Tensor, Segment | None]:
         x = x + self.space(_norm(x), allowed)
         segment = None
         if self.time is not None:
-            y, segment = self.time(_norm(x), cos_sin, past, parallel=parallel)
-            x = x + y
+            public = x[:, :, : x.shape[2] - num_private]
+            y, segment = self.time(_norm(public), cos_sin, past)
+            x = torch.cat([public + y, x[:, :, public.shape[2] :]], dim=2) if num_private else public + y
         gate, up = self.gate_up(_norm(x)).chunk(2, dim=-1)
         return x + self.down(F.silu(gate) * up), segment
 

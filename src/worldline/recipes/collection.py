@@ -9,8 +9,8 @@ May import: recipes.episode_pool, recipes.sheet, data, envs, safetensors. Refuse
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -79,11 +79,12 @@ class CollectionPlan:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CollectionReport:
-    """How a collection went: data sets by size, episodes in them, and why others are missing, by seed."""
+    """How a collection went: data sets by size, episodes in them, why others are missing, by seed, and in how many an event happens."""
 
     folders: dict[int, Path]
     num_episodes: int
     failures: dict[int, str]
+    events: dict[str, int] = field(default_factory=dict)
 
 
 def collect(
@@ -135,10 +136,11 @@ def collect(
             write_lerobot(place, clips, robot_type=plan.domain, action_names=names)
     shown = (read_episode(work / f"{seed}.safetensors", max(plan.sizes)) for seed in _spread(seeds, 8))
     write_sheet(folder / "sheet.png", list(shown))
-    note = {"plan": _json_of(plan), "num_episodes": len(seeds), "failures": failures}
+    events = _count_events(work / f"{seed}.safetensors" for seed in seeds)
+    note = {"plan": _json_of(plan), "num_episodes": len(seeds), "failures": failures, "events": events}
     (folder / _NOTE).write_text(json.dumps(note, indent=1), encoding="utf-8")
     shutil.rmtree(work)
-    return CollectionReport(folders=folders, num_episodes=len(seeds), failures=failures)
+    return CollectionReport(folders=folders, num_episodes=len(seeds), failures=failures, events=events)
 
 
 def _film_missing(
@@ -186,6 +188,18 @@ def read_episode(path: Path, size: int) -> Clip:
         known = {name: file.get_tensor(name) for name in ("actions", "states", "rewards") if name in names}
         labels = {name.removeprefix("label."): file.get_tensor(name) for name in sorted(names) if name.startswith("label.")}
         return Clip(frames=file.get_tensor(f"frames.{size}"), labels=labels, **known, **rest)
+
+
+def _count_events(paths: Iterable[Path]) -> dict[str, int]:
+    """In how many of the episodes each event happens, seldom ones too."""
+    counts: dict[str, int] = {}
+    for path in paths:
+        with safe_open(path, framework="pt") as file:
+            for label in file.keys():  # noqa: SIM118  (it is no mapping)
+                if label.startswith("label.event."):
+                    event = label.removeprefix("label.event.")
+                    counts[event] = counts.get(event, 0) + bool(file.get_tensor(label).any())
+    return counts
 
 
 @lru_cache(maxsize=1)

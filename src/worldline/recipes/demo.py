@@ -28,6 +28,7 @@ from worldline.eval import Windows, evaluate_rollouts, imagine, sample_windows
 from worldline.eval.gradients import check_gradients
 from worldline.eval.predict import predict_video
 from worldline.eval.tracking import track_agent
+from worldline.recipes.demo_first_act import FirstAct, find_bundled, in_words, play_first_act
 from worldline.recipes.demo_page import Evidence, Steered, write_page
 from worldline.recipes.demo_verdicts import judge
 from worldline.recipes.planning import PlannedEpisode, plan_pusht_episode
@@ -65,6 +66,8 @@ class DemoConfig:
         num_plans: episodes that are planned in the simulator; the page shows the first.
         planning_steps: actions per planned episode.
         planner: how the plans are searched for.
+        bundled: the world of the first act, by the name under which it comes with the package, or a folder; without one the demo begins
+            with its second act, as it does if None.
 
     Raises:
         ValueError: if a number is out of its range.
@@ -83,6 +86,7 @@ class DemoConfig:
     num_plans: int = 3
     planning_steps: int = 16
     planner: CEMConfig = PLANNER
+    bundled: str | Path | None = "tiny"
 
     def __post_init__(self) -> None:
         least = {"num_workers": 1, "num_threads": 1, "num_episodes": 10, "episode_frames": 16, "image_size": 16}
@@ -123,11 +127,11 @@ def demo_recipe(minutes: float, *, image_size: int = 64) -> Recipe:
         name="demo",
         size="nano",
         tokenizer=replace(base.tokenizer, image_size=image_size, width=128),
-        shortcut=ShortcutConfig(start_share=0.6, self_share=0.0),
+        shortcut=ShortcutConfig(metric_share=0.9, self_share=0.0),
         sampler=SamplerConfig(num_steps=1),
         max_steps=1,  # steps of other sizes cost more than they give in so short a run (docs/log.md)
         tokenizer_batch=(16, 4),
-        dynamics_batch=(8, 8),
+        dynamics_batch=(16, 12),
     )
 
 
@@ -141,6 +145,7 @@ def run_demo(config: DemoConfig) -> DemoResult:
     """
     num_shown = 0 if config.video is None else _count_prompt_frames(config.video)
     with _threads(config.num_threads):
+        first = _first_act(config)
         _say(1, f"collecting {config.num_episodes} episodes of Push-T")
         store = _collect(config)
         train_set, held_out = store.split_by_source(HELD_OUT_SHARE, seed=config.seed)
@@ -156,12 +161,13 @@ def run_demo(config: DemoConfig) -> DemoResult:
         if config.video is not None:
             user = predict_video(world, config.video, num_frames=NUM_FRAMES, prompt_frames=num_shown, seed=config.seed)
     _say(6, "writing the page")
-    evidence = replace(evidence, planned=planned[0], user=user)
+    evidence = replace(evidence, planned=planned[0], user=user, first=first)
     figures |= {
         "gradients": gradients.to_dict(),
         "planning": [episode.to_dict() for episode in planned],
         "replan_every": REPLAN_EVERY,
         "planning_sampling_steps": PLANNING_SAMPLING_STEPS,
+        "first_act": None if first is None else first.figures,
         "user_video": None if user is None or config.video is None else {"name": config.video.name, **user.to_dict()},
     }
     verdicts = judge(figures)
@@ -176,6 +182,21 @@ def run_demo(config: DemoConfig) -> DemoResult:
     page = write_page(config.out, figures, evidence)
     _print(f"{sum(verdict.met for verdict in verdicts)} of {len(verdicts)} bars met; see {page}")
     return DemoResult(page=page, world=world_folder, figures=figures)
+
+
+def _first_act(config: DemoConfig) -> FirstAct | None:
+    """What a world that comes with the package does, in seconds; None if there is none."""
+    world = find_bundled(config.bundled)
+    if world is None:
+        return None
+    act = play_first_act(world, seed=config.seed)
+    _print(f"first act, the world `{config.bundled}` that comes along: {in_words(act.figures)}")
+    _print("second act, a world from nothing:")
+    return act
+
+
+def _text(value: str | Path | None) -> str | None:
+    return None if value is None else str(value)
 
 
 def _collect(config: DemoConfig) -> EpisodeStore:
@@ -212,7 +233,7 @@ def _measure(config: DemoConfig, world: World, held_out: EpisodeStore) -> tuple[
     agent = track_agent(windows, imagined)
     steered = _steer(world, windows, config.seed)
     figures = {
-        "settings": {**asdict(config), "out": str(config.out), "video": None if config.video is None else str(config.video)},
+        "settings": asdict(config) | {name: _text(getattr(config, name)) for name in ("out", "video", "bundled")},
         "command": config.command,
         "world": {
             "num_parameters": sum(parameter.numel() for parameter in world.parameters()),

@@ -1,6 +1,6 @@
 """The demo's page: what was measured, beside the pictures it was measured on, and what was not reached.
 
-May import: eval, data, recipes.planning, recipes.watch. Refuses to know: how the figures came about.
+May import: eval, data, recipes.demo_first_act, recipes.planning, recipes.watch. Refuses to know: how the figures came about.
 
 Shapes: B windows, P prompt frames, T predicted frames.
 """
@@ -17,6 +17,7 @@ from worldline.data import write_video
 from worldline.eval import Windows
 from worldline.eval.page import Html, Page, chart, code, contact_sheet, heading, paragraph, side_by_side_charts, table, video
 from worldline.eval.predict import Prediction, compose_panels
+from worldline.recipes.demo_first_act import FirstAct, write_first_act
 from worldline.recipes.demo_verdicts import in_pixels
 from worldline.recipes.planning import PlannedEpisode
 from worldline.recipes.watch import side_by_side
@@ -56,6 +57,7 @@ class Evidence:
         rate_hz: frames per second.
         planned: an episode in the simulator.
         user: what became of the user's own video, if there is one.
+        first: what a world that comes with the package did, if there is one.
     """
 
     windows: Windows
@@ -65,6 +67,7 @@ class Evidence:
     rate_hz: float
     planned: PlannedEpisode | None = None
     user: Prediction | None = None
+    first: FirstAct | None = None
 
 
 def write_page(folder: Path, figures: dict[str, Any], evidence: Evidence) -> Path:
@@ -79,6 +82,8 @@ def write_page(folder: Path, figures: dict[str, Any], evidence: Evidence) -> Pat
         f"{world['training frames']:,} frames of Push-T: a disc goes where an action sends it and shoves a T-shaped block. Shown a few "
         "frames, it imagines the rest. Everything below is measured on episodes that it never saw.",
     )
+    if evidence.first is not None:
+        page.section("First act: a world that comes along", *write_first_act(evidence.first, media), anchor="first-act")
     page.section("What came out", *_summary(figures), anchor="summary")
     page.section("True and imagined video", *_videos(figures, evidence, media), anchor="video")
     page.section("Error per frame", *_errors(figures), anchor="error")

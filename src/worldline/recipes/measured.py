@@ -11,7 +11,7 @@ from typing import Any
 
 from worldline.data import EpisodeStore
 from worldline.eval import evaluate_rollouts, imagine, sample_windows
-from worldline.eval.tracking import track_agent
+from worldline.eval.tracking import track_agent, track_block
 from worldline.recipes.recipe import Recipe, train_world
 from worldline.recipes.watch import watch_rollouts
 from worldline.world import World
@@ -64,7 +64,8 @@ def train_and_measure(
             "rollouts": evaluate_rollouts(world, windows).to_dict(),
         }
         if recipe.tracks_agent:
-            figures["agent"] = track_agent(windows, imagine(world, windows)).to_dict()
+            imagined = imagine(world, windows)
+            figures |= {"agent": track_agent(windows, imagined).to_dict(), "block": track_block(windows, imagined).to_dict()}
         path.write_text(json.dumps(figures, indent=1), encoding="utf-8")
     world = World(replace(world.config, figures=_card(figures)), world.tokenizer, world.dynamics)
     world.save_pretrained(folder / "world")

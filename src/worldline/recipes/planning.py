@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import gymnasium
 import numpy as np
 import torch
 from torch import Tensor
@@ -19,7 +20,7 @@ from worldline.agent import Episode, WarmStartPlanner, run_episode
 from worldline.control import CEM, MPPI, CEMConfig, MPPIConfig, RandomShooting, RandomShootingConfig
 from worldline.data import VideoError, read_video, resize_frames, to_float
 from worldline.data.decode import MAX_PIXELS
-from worldline.envs.pusht import ARENA_SIZE, PushT, agent_pixel_position, find_agent, make_pusht
+from worldline.envs.pusht import ARENA_SIZE, PushT, agent_pixel_position, find_agent
 from worldline.interfaces import State
 from worldline.reward import GoalLatent, moving_token_weights
 from worldline.world import World
@@ -55,7 +56,7 @@ class PlannedEpisode:
         imagined: (T + 1, 3, H, W); frame `t` is what the latest plan before `t` expected there, at most `replan_every` frames ahead; the
             real frame up to the first plan.
         goal: (3, H, W).
-        actions: (T, 2), environment units.
+        actions: (T, A), environment units.
         rate_hz: frames per second.
         seed: of the scene, the goal, the plans and the random policy.
         start: distance before the first action.
@@ -131,7 +132,7 @@ def plan_pusht_episode(
     `replan_every` actions of the plan, and plans again from what really happened.
 
     Args:
-        world: trained on Push-T: two actions, the agent's target, at 10 Hz or a whole fraction of it.
+        world: trained on Push-T, at 10 Hz or a whole fraction of it; an action is the agent's target, or several targets side by side.
         seed: of the scene, the goal, the plans and the random policy.
         max_steps: actions, those of the warm-up included.
         planner: the settings of a planner, which say which planner it is.
@@ -151,7 +152,7 @@ def plan_pusht_episode(
             "give at least as many steps as prompt frames, and one random episode or more"
         )
     size = world.config.tokenizer.image_size
-    env = make_pusht(size, frame_skip=_frame_skip(world))
+    env = _pusht_of(world)
     _, info = env.reset(seed=seed)
     first = info["state"]
     target = _send_elsewhere(env, seed) if goal is None else _goal_of(resize_frames(goal[None], size)[0])
@@ -172,7 +173,7 @@ def plan_pusht_episode(
         max_steps=max_steps,
         prompt_frames=prompt_frames,
         replan_every=replan_every,
-        warm_up=lambda _: first[:2],
+        warm_up=lambda _: np.tile(first[:2], env.num_parts),
         seed=seed,
     )
 
@@ -183,7 +184,7 @@ def plan_pusht_episode(
         imagined=_expected(frames, episode),
         goal=target.frame,
         actions=torch.from_numpy(episode.actions),
-        rate_hz=SIMULATOR_RATE_HZ / env.frame_skip,
+        rate_hz=SIMULATOR_RATE_HZ / (env.frame_skip * env.num_parts),
         seed=seed,
         start=target.distance(first),
         end=target.distance(episode.infos[-1]["state"]),
@@ -211,15 +212,38 @@ def read_goal(path: str | Path, *, size: int) -> Tensor:
     return resize_frames(_pictures(picture[None]), size)[0]
 
 
-def _frame_skip(world: World) -> int:
-    """Simulator steps per frame of the world."""
+class _PushTInParts(PushT):
+    """Push-T whose action is several targets side by side, (2 * num_parts,), each held for as long as the others."""
+
+    def __init__(self, *, size: int, frame_skip: int, num_parts: int) -> None:
+        super().__init__(size=size, frame_skip=frame_skip // num_parts)
+        self.num_parts = num_parts
+        self.action_space = gymnasium.spaces.Box(0.0, ARENA_SIZE, (2 * num_parts,), np.float32)
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """Each target in turn; the result is that of the last."""
+        first, *others = np.split(np.asarray(action), self.num_parts)
+        result = super().step(first)
+        for target in others:
+            result = super().step(target)
+        return result
+
+
+def _pusht_of(world: World) -> _PushTInParts:
+    """Push-T at the rate of the world, and with its actions."""
     rate_hz = world.config.rate_hz
-    if world.action_spec is None or world.action_spec.dim != 2 or rate_hz is None:
-        raise ValueError("this world cannot act in Push-T: it needs two actions and one frame rate; train one with `worldline train push`")
+    dim = 0 if world.action_spec is None else world.action_spec.dim
+    if dim == 0 or dim % 2 or rate_hz is None:
+        raise ValueError(
+            "this world cannot act in Push-T: it needs two actions, or twice as many, and one frame rate; train one with `worldline train "
+            "push`, or choose the action space `push` of a world that has it"
+        )
     frame_skip = round(SIMULATOR_RATE_HZ / rate_hz)
     if frame_skip < 1 or abs(frame_skip * rate_hz - SIMULATOR_RATE_HZ) > 0.01 * SIMULATOR_RATE_HZ:
         raise ValueError(f"this world runs at {rate_hz:g} Hz; Push-T runs at {SIMULATOR_RATE_HZ:g} Hz or a whole fraction of it")
-    return frame_skip
+    if frame_skip % (dim // 2):
+        raise ValueError(f"{dim // 2} targets do not fit evenly into the {frame_skip} steps of the simulator that a frame takes")
+    return _PushTInParts(size=world.config.tokenizer.image_size, frame_skip=frame_skip, num_parts=dim // 2)
 
 
 def _planner(world: World, objective: GoalLatent, config: PlannerConfig) -> WarmStartPlanner:
@@ -240,7 +264,7 @@ def _goal_of(frame: Tensor) -> _Goal:
     return _Goal(frame=frame, agent=agent, state=None)
 
 
-def _send_elsewhere(env: PushT, seed: int) -> _Goal:
+def _send_elsewhere(env: _PushTInParts, seed: int) -> _Goal:
     """The scene of `seed` after the simulator has sent the agent far away, past the block if it can be."""
     generator = np.random.default_rng([seed, 1])
     _, info = env.reset(seed=seed)
@@ -250,19 +274,19 @@ def _send_elsewhere(env: PushT, seed: int) -> _Goal:
     for target in points[far][:_GOAL_TRIES]:
         env.reset(seed=seed)
         for _ in range(_GOAL_STEPS):
-            *_, info = env.step(target)
+            *_, info = env.step(np.tile(target, env.num_parts))
         if np.abs(info["state"][2:4] - start[2:4]).max() < 1:
             break
     state = info["state"]
     return _Goal(frame=_pictures(env.render()[None])[0], agent=agent_pixel_position(torch.from_numpy(state), env.size), state=state)
 
 
-def _act_randomly(env: PushT, seed: int, index: int, num_steps: int) -> np.ndarray:
+def _act_randomly(env: _PushTInParts, seed: int, index: int, num_steps: int) -> np.ndarray:
     """The state (7,) after `num_steps` of a policy that sends the agent to a new random point at each step."""
     generator = np.random.default_rng([seed, 2, index])
     _, info = env.reset(seed=seed)
     for _ in range(num_steps):
-        *_, info = env.step(generator.uniform(0, ARENA_SIZE, 2))
+        *_, info = env.step(np.tile(generator.uniform(0, ARENA_SIZE, 2), env.num_parts))
     return info["state"]
 
 

@@ -13,12 +13,17 @@ from pathlib import Path
 
 import torch
 
-from worldline.data import EpisodeStore, LatentStore, Loader, cache_latents, concatenate_spec
+from worldline.data import EpisodeStore, LatentStore, cache_latents
 from worldline.dynamics import Dynamics, SamplerConfig, ShortcutConfig, ShortcutObjective, Size, dynamics_config
 from worldline.interfaces import Batch
-from worldline.tokenizer import Tokenizer, TokenizerConfig, TokenizerObjective
-from worldline.train import TrainConfig, TrainReport, train
-from worldline.world import World, WorldConfig
+from worldline.recipes.corpus import Corpus, with_label_share
+from worldline.recipes.flops import training_flops_per_frame
+from worldline.tokenizer import Tokenizer, TokenizerConfig, TokenizerObjective, pixel_metric
+from worldline.train import TrainConfig, TrainReport, to_device, train
+from worldline.world import ActionSpace, World, WorldConfig
+
+_COUNTED_ROWS = 4  # of a batch that operations are counted on; they are in proportion to its rows
+_METRIC_FRAMES = 64
 
 Watch = Callable[[World, Path, int], dict[str, float]]
 
@@ -38,10 +43,13 @@ class Recipe:
         tokenizer_batch: (windows, frames) per step.
         dynamics_batch: (windows, frames) per step; its frames are also the world's `context_frames`.
         max_steps: finest number of sampling steps, k_max.
-        frame_skip: recorded frames per frame of the world; the actions in between are put side by side.
+        packing: patches along a side of a token of the dynamics, see `DynamicsConfig`.
+        frame_skip: recorded frames per frame of the world; the actions in between are put side by side. Of a single store: a `Corpus`
+            brings its own.
+        label_share: share of the episodes that keep their action labels; the others are trained on as video without actions.
         measured_frames: (prompt, predicted) frames that the finished world is measured on; a third and two thirds of a training window if
             None.
-        tracks_agent: also measure where Push-T's agent is in the imagined frames.
+        tracks_agent: also measure where Push-T's agent and block are in the imagined frames.
     """
 
     name: str
@@ -54,7 +62,9 @@ class Recipe:
     tokenizer_batch: tuple[int, int] = (16, 4)
     dynamics_batch: tuple[int, int] = (16, 16)
     max_steps: int = 8
+    packing: int = 1
     frame_skip: int = 1
+    label_share: float = 1.0
     measured_frames: tuple[int, int] | None = None
     tracks_agent: bool = False
 
@@ -73,46 +83,44 @@ class TrainingInterruptedError(Exception):
 
 
 def train_world(
-    recipe: Recipe, store: EpisodeStore, folder: Path | str, *, watch: Watch | None = None, num_workers: int = 1, seed: int = 0
+    recipe: Recipe,
+    store: EpisodeStore | Corpus[EpisodeStore],
+    folder: Path | str,
+    *,
+    watch: Watch | None = None,
+    num_workers: int = 1,
+    seed: int = 0,
 ) -> World:
     """Train a world on the episodes of `store` and save it in `folder/world`.
 
+    On a GPU if there is one. The world's card says what it cost: frames, operations, minutes, hardware.
+
     Args:
         recipe: how.
-        store: training episodes; hold yours out first, with `EpisodeStore.split_by_source`.
+        store: training episodes; hold yours out first, with `EpisodeStore.split_by_source`. Or several stores, each with a frame skip of
+            its own; the world then has an action space for each (`World.with_action_space`).
         folder: holds `tokenizer/`, `latents/`, `dynamics/` and in the end `world/`.
         watch: called with the averaged world, the folder for samples, and the step, whenever the dynamics are sampled; returns figures for
             the log.
         num_workers: threads that prepare batches.
-        seed: of the initial weights and of the order of the data.
+        seed: of the initial weights, of the order of the data, and of which episodes keep their labels.
 
     Raises:
         TrainingInterruptedError: after SIGTERM or Ctrl-C; nothing is lost.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    tokenizer, tokenizer_report = _train_tokenizer(recipe, store, folder, num_workers, seed)
-    latents = encode_store(tokenizer, store, folder / "latents")
-    spec = None if latents.action_spec is None else concatenate_spec(latents.action_spec, recipe.frame_skip)
-    torch.manual_seed(seed)
-    config = WorldConfig(
-        tokenizer=recipe.tokenizer,
-        dynamics=dynamics_config(
-            recipe.size,
-            num_tokens=recipe.tokenizer.num_tokens,
-            latent_dim=recipe.tokenizer.latent_dim,
-            action_dim=0 if spec is None else spec.dim,
-            context_frames=recipe.dynamics_batch[1],
-            max_steps=recipe.max_steps,
-        ),
-        sampler=recipe.sampler,
-        rate_hz=_rate_of(store, recipe.frame_skip),
-        action_spec=spec,
+    corpus = store if isinstance(store, Corpus) else Corpus.of(store, recipe.frame_skip)
+    tokenizer, tokenizer_cost = _train_tokenizer(recipe, corpus, folder, num_workers, seed)
+    latents = corpus.mapped(
+        lambda each: with_label_share(encode_store(tokenizer, each, folder / "latents"), recipe.label_share, seed=seed),
     )
+    torch.manual_seed(seed)
+    config = _world_config(recipe, corpus)
     dynamics = Dynamics(config.dynamics)
     batch_size, num_frames = recipe.dynamics_batch
-    loader = Loader(latents, batch_size=batch_size, num_frames=num_frames, frame_skip=recipe.frame_skip, seed=seed, num_workers=num_workers)
-    objective = ShortcutObjective(dynamics, recipe.shortcut, spec)
+    loader = latents.batches(batch_size=batch_size, num_frames=num_frames, seed=seed, num_workers=num_workers)
+    objective = ShortcutObjective(dynamics, recipe.shortcut, loader.action_spec, metric=_metric(recipe, tokenizer, latents, seed))
 
     def evaluate(model: torch.nn.Module, step: int) -> dict[str, float]:
         assert watch is not None
@@ -121,27 +129,91 @@ def train_world(
 
     report = train(objective, loader, recipe.dynamics_training, folder / "dynamics", evaluate=evaluate if watch else None)
     _raise_if_interrupted(report)
+    cost = _cost(report, objective, latents.batches(batch_size=_COUNTED_ROWS, num_frames=num_frames, seed=seed).batch(0))
     provenance = {
         "recipe": recipe.name,
         "size": recipe.size,
-        "training frames": store.num_frames,
-        "tokenizer": f"{tokenizer_report.num_frames:,} frames seen, {tokenizer_report.elapsed_seconds / 60:.1f} min",
-        "dynamics": f"{report.num_frames:,} frames seen, {report.elapsed_seconds / 60:.1f} min",
+        "training frames": corpus.num_frames,
+        "tokenizer": str(tokenizer_cost),
+        "dynamics": str(cost),
+        "training FLOPs": f"{tokenizer_cost.flops + cost.flops:.3g}",
         "hardware": _hardware(),
         "seed": seed,
     }
+    if recipe.label_share < 1:
+        provenance["share of episodes with action labels"] = recipe.label_share
     world = World(dataclasses.replace(config, provenance=provenance), tokenizer, dynamics)
     world.save_pretrained(folder / "world")
     return world
 
 
+def _metric(recipe: Recipe, tokenizer: Tokenizer, latents: Corpus[LatentStore], seed: int) -> torch.Tensor | None:
+    """What an error of the dynamics does to the picture, if the recipe weighs errors by it."""
+    if not recipe.shortcut.metric_share:
+        return None
+    sample = latents.batches(batch_size=_METRIC_FRAMES, num_frames=1, seed=seed).batch(0).latents
+    assert sample is not None
+    return pixel_metric(tokenizer, sample[:, 0].to(tokenizer.encoder_position), seed=seed).cpu()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cost:
+    """What a part of the training came to: frames seen, operations forward and backward, and minutes."""
+
+    num_frames: int
+    flops: float
+    minutes: float
+
+    def __str__(self) -> str:
+        return f"{self.num_frames:,} frames seen, {self.flops:.3g} FLOPs, {self.minutes:.1f} min"
+
+
+def _cost(report: TrainReport, objective: torch.nn.Module, batch: Batch) -> Cost:
+    """What a finished training came to. The dynamics' loss costs more once large steps are trained, so it is counted before and after."""
+    device = next(objective.parameters()).device
+    batch = to_device(batch, device)
+    late = training_flops_per_frame(objective, batch)
+    per_frame = late
+    if isinstance(objective, ShortcutObjective):
+        updates = objective.updates.clone()
+        objective.updates.zero_()
+        early = training_flops_per_frame(objective, batch)
+        objective.updates.copy_(updates)
+        share = min(1.0, objective.config.self_after / max(report.step, 1))
+        per_frame = share * early + (1 - share) * late
+    return Cost(num_frames=report.num_frames, flops=per_frame * report.num_frames, minutes=report.elapsed_seconds / 60)
+
+
+def _world_config(recipe: Recipe, corpus: Corpus[EpisodeStore]) -> WorldConfig:
+    """Everything about the world but its weights, and what is known of it only in the end."""
+    specs, rates = corpus.action_specs, corpus.rates_hz
+    alone = next(iter(specs)) if len(specs) == 1 else None
+    return WorldConfig(
+        tokenizer=recipe.tokenizer,
+        dynamics=dynamics_config(
+            recipe.size,
+            num_tokens=recipe.tokenizer.num_tokens,
+            latent_dim=recipe.tokenizer.latent_dim,
+            action_dim=max((spec.dim for spec in specs.values() if spec is not None), default=0),
+            context_frames=recipe.dynamics_batch[1],
+            max_steps=recipe.max_steps,
+            packing=recipe.packing,
+        ),
+        sampler=recipe.sampler,
+        rate_hz=None if alone is None else rates[alone],
+        action_spec=None if alone is None else specs[alone],
+        action_spaces={name: ActionSpace(spec=specs[name], rate_hz=rates[name]) for name in specs if name},
+    )
+
+
 def encode_store(tokenizer: Tokenizer, store: EpisodeStore, folder: Path) -> LatentStore:
     """The latents of every episode of `store`, cached on disk under the tokenizer's weights."""
     world_key = World.digest(tokenizer)
+    device = tokenizer.encoder_position.device
     tokenizer.eval()
     return cache_latents(
         store,
-        tokenizer.encode,
+        lambda frames: tokenizer.encode(frames.to(device)),
         key=world_key,
         folder=folder,
         chunk_frames=256,
@@ -149,27 +221,24 @@ def encode_store(tokenizer: Tokenizer, store: EpisodeStore, folder: Path) -> Lat
     )
 
 
-def _train_tokenizer(recipe: Recipe, store: EpisodeStore, folder: Path, num_workers: int, seed: int) -> tuple[Tokenizer, TrainReport]:
+def _train_tokenizer(recipe: Recipe, corpus: Corpus[EpisodeStore], folder: Path, num_workers: int, seed: int) -> tuple[Tokenizer, Cost]:
     torch.manual_seed(seed)
     tokenizer = Tokenizer(recipe.tokenizer)
     batch_size, num_frames = recipe.tokenizer_batch
-    loader = Loader(store, batch_size=batch_size, num_frames=num_frames, frame_skip=recipe.frame_skip, seed=seed, num_workers=num_workers)
-    held: Batch = Loader(store, batch_size=64, num_frames=num_frames, frame_skip=recipe.frame_skip, seed=seed + 1).batch(0)
+    loader = corpus.batches(batch_size=batch_size, num_frames=num_frames, seed=seed, num_workers=num_workers)
+    held = corpus.batches(batch_size=64, num_frames=num_frames, seed=seed + 1).batch(0).frames
+    assert held is not None
 
     def evaluate(model: torch.nn.Module, step: int) -> dict[str, float]:
-        assert held.frames is not None
+        frames = held.to(tokenizer.encoder_position.device)
         with torch.no_grad():
-            error = (tokenizer.reconstruct(held.frames) - held.frames).square().mean()
+            error = (tokenizer.reconstruct(frames) - frames).square().mean()
         return {"reconstruction_psnr_db": -10 * float(error.log10())}
 
-    report = train(TokenizerObjective(tokenizer), loader, recipe.tokenizer_training, folder / "tokenizer", evaluate=evaluate)
+    objective = TokenizerObjective(tokenizer)
+    report = train(objective, loader, recipe.tokenizer_training, folder / "tokenizer", evaluate=evaluate)
     _raise_if_interrupted(report)
-    return tokenizer, report
-
-
-def _rate_of(store: EpisodeStore, frame_skip: int) -> float | None:
-    rates = {round(episode.rate_hz, 3) for episode in store.episodes}
-    return rates.pop() / frame_skip if len(rates) == 1 else None
+    return tokenizer, _cost(report, objective, Batch(frames=held[:_COUNTED_ROWS]))
 
 
 def _hardware() -> str:

@@ -1,4 +1,4 @@
-"""Contact sheets: a row of frames per episode, with what happened on the way from one to the next.
+"""Contact sheets: a row of frames per episode, under its caption and the frames at which its events began.
 
 May import: data, eval, torch. Refuses to know: where the clips came from.
 """
@@ -22,6 +22,8 @@ _GAP = 6
 def write_sheet(path: str | Path, clips: Sequence[Clip]) -> None:
     """Draw `clips`, one row each, into a PNG: frames spread evenly, labelled with their number and the events since the last one.
 
+    Above each row stand the caption, and each event with the frame at which it first happened: what there is to be seen, and where.
+
     Raises:
         ValueError: if there are no clips.
     """
@@ -41,4 +43,14 @@ def _row(clip: Clip) -> torch.Tensor:
         frame = to_float(clip.frames[index : index + 1])
         label = f"{index} {' '.join(happened)}".replace("_", " ")
         panels.append(Panel(label=label, frames=frame))
-    return draw_panels(panels, min_height=_HEIGHT)[0]
+    row = draw_panels(panels, min_height=_HEIGHT)
+    for line in (_events(clip), clip.text or ""):
+        row = draw_panels([Panel(label=line, frames=row)], min_height=1)
+    return row[0]
+
+
+def _events(clip: Clip) -> str:
+    """Each event that happened, with its first frame, in the order of time."""
+    events = {name.removeprefix("event."): label for name, label in clip.labels.items() if name.startswith("event.")}
+    first = {name: int(label.int().argmax()) for name, label in events.items() if label.any()}
+    return "  ".join(f"{frame} {name}" for name, frame in sorted(first.items(), key=lambda pair: pair[1])).replace("_", " ")

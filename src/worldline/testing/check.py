@@ -230,8 +230,15 @@ class _Checker:
         self.equal("going on after a rollout", self.step(state, 0, 0).latent, beyond, "one step after the steps and after the rollout")
 
     def check_decode(self) -> None:
-        """Pixels lie in [0, 1], have the right shape and depend on nothing but their own latent."""
+        """Pixels lie in [0, 1], have the right shape and depend on nothing but their own latent, and the state's detail if there is one."""
         rollout = self.world.rollout(self.state, self.actions, samples=2, noise=self.noise)
+        if rollout.state.detail is not None:
+            detailed = self.world.decode(rollout)
+            end = detailed[:, :, -1].flatten(0, 1)
+            self.equal("decode of a state with detail", self.world.decode(rollout.state), end, "end state against the rollout's last frame")
+            outside = torch.maximum(-detailed.min(), detailed.max() - 1).detach().clamp_min(0).item()
+            self.add("decode range with detail", outside, 1e-6, "how far pixels leave [0, 1]")
+            rollout = replace(rollout, state=replace(rollout.state, detail=None))
         pixels = self.world.decode(rollout)
         outside = torch.maximum(-pixels.min(), pixels.max() - 1).detach().clamp_min(0).item()
         self.add("decode range", outside, 1e-6, "how far pixels leave [0, 1]")

@@ -3,7 +3,8 @@
 May import: torch, nn, interfaces. Refuses to know: actions, the future, where videos come from.
 """
 
+from worldline.tokenizer.metric import pixel_metric
 from worldline.tokenizer.network import Tokenizer, TokenizerConfig
 from worldline.tokenizer.objective import TokenizerObjective
 
-__all__ = ["Tokenizer", "TokenizerConfig", "TokenizerObjective"]
+__all__ = ["Tokenizer", "TokenizerConfig", "TokenizerObjective", "pixel_metric"]

@@ -6,6 +6,6 @@ May import: nn, scale, interfaces. Refuses to know: which model, which data, wha
 """
 
 from worldline.train.guard import TrainingDivergedError
-from worldline.train.loop import TrainConfig, TrainReport, train
+from worldline.train.loop import TrainConfig, TrainReport, to_device, train
 
-__all__ = ["TrainConfig", "TrainReport", "TrainingDivergedError", "train"]
+__all__ = ["TrainConfig", "TrainReport", "TrainingDivergedError", "to_device", "train"]

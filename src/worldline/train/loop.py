@@ -245,7 +245,7 @@ class _Run:
         while True:
             began = time.perf_counter()
             factor = learning_rate_factor(state.step, self.progress, warmup_steps=config.warmup_steps, decay_fraction=config.decay_fraction)
-            batch = _to(next(batches), state.device)
+            batch = to_device(next(batches), state.device)
             result = state.advance(batch, rate_factor=factor, clip_norm=config.clip_norm, bf16=config.bf16)
             busy_seconds += time.perf_counter() - began
             if result.accepted:
@@ -357,7 +357,8 @@ def _endless(source: BatchSource) -> Iterator[Batch]:
     raise ValueError("the source ran out of batches; a BatchSource is endless, so let it start over where its data ends")
 
 
-def _to(batch: Batch, device: torch.device) -> Batch:
+def to_device(batch: Batch, device: torch.device) -> Batch:
+    """The batch with its tensors on `device`."""
     if device.type == "cpu":
         return batch
     moved = {item.name: getattr(batch, item.name) for item in dataclasses.fields(batch)}

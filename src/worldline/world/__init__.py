@@ -2,12 +2,13 @@
 
     learned    `World`: the tokenizer and the dynamics behind `interfaces.World`
     config     everything about a world but its weights
-    storage    a folder or a hub repository <-> config and weights; the model card
+    storage    a folder, the package's own worlds or a hub repository <-> config and weights; the model card
 
 May import: data, tokenizer, dynamics, nn, interfaces. Refuses to know: planners, rewards, training, simulators.
 """
 
-from worldline.world.config import WorldConfig
+from worldline.world.config import ActionSpace, WorldConfig
 from worldline.world.learned import World
+from worldline.world.storage import bundled_worlds
 
-__all__ = ["World", "WorldConfig"]
+__all__ = ["ActionSpace", "World", "WorldConfig", "bundled_worlds"]

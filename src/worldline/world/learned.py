@@ -2,7 +2,7 @@
 
 It owns the units: frames come in any size, actions in the environment's units.
 
-May import: data, tokenizer, dynamics, world.config, world.storage, interfaces. Refuses to know: planners, rewards, training.
+May import: data, tokenizer, dynamics, world.config, world.detail, world.storage, interfaces. Refuses to know: planners, rewards, training.
 
 Shapes: B batch, M samples, T frames, S tokens per frame, C latent channels, A action, H height, W width.
 """
@@ -13,15 +13,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from worldline.data import Fit, read_video, resize_frames, to_float
-from worldline.dynamics import Dynamics, HeadsOnDemand, Memory, SamplerConfig, absorb, advance, written
+from worldline.dynamics import Dynamics, HeadsOnDemand, SamplerConfig, absorb, advance
 from worldline.interfaces import ActionSpec, Rollout, State
 from worldline.tokenizer import Tokenizer
 from worldline.world.config import WorldConfig
-from worldline.world.storage import read_world, write_world
+from worldline.world.detail import Detail
+from worldline.world.storage import bundled_worlds, read_world, write_world
 
 _CHECKPOINT_FROM_FRAMES = 32
 
@@ -69,6 +71,21 @@ class World(nn.Module):
         config = replace(self.config, sampler=replace(self.sampler, num_steps=num_steps))
         return World(config, self.tokenizer, self.dynamics)
 
+    def with_action_space(self, name: str) -> "World":
+        """The same world, sharing its weights, for one of the kinds of video that it was trained on (`config.action_spaces`).
+
+        Its `action_spec` and rate are those of that kind, so planners, rollouts and figures work as in a world of nothing else.
+
+        Raises:
+            ValueError: if the world knows no such kind.
+        """
+        spaces = self.config.action_spaces
+        if name not in spaces:
+            known = ", ".join(spaces) or "none: it was trained on one kind of video"
+            raise ValueError(f"this world has no action space {name!r}; it has {known}")
+        config = replace(self.config, action_spec=spaces[name].spec, rate_hz=spaces[name].rate_hz)
+        return World(config, self.tokenizer, self.dynamics)
+
     def prompt(self, video: str | Path | np.ndarray | Tensor, actions: np.ndarray | Tensor | None = None, *, fit: Fit = "stretch") -> State:
         """The state after a video: the world takes up where it ends.
 
@@ -90,10 +107,15 @@ class World(nn.Module):
         latents = self.tokenizer.encode(frames)[:, -keep:]
         if known is not None:
             known = known[:, known.shape[1] + 1 - latents.shape[1] :]
-        return self.prompt_latents(latents, known)
+        state = self.prompt_latents(latents, known)
+        if not self.config.detail_tolerance:
+            return state
+        return replace(state, detail=Detail.of(frames[:, -1], self.tokenizer.decode(state.latent), self.config.detail_tolerance))
 
     def prompt_latents(self, latents: Tensor, actions: Tensor | None = None) -> State:
         """The state after latents (B, T, S, C), with the actions (B, T - 1, A) between them; differentiable in both.
+
+        Pictures of what follows are drawn from latents alone: there is no frame here whose detail could be kept.
 
         Raises:
             ValueError: for wrong shapes, or actions that are not finite.
@@ -115,8 +137,8 @@ class World(nn.Module):
             raise ValueError(f"action must be (B, A) with B = {state.batch_size} rows like the state, got {tuple(action.shape)}")
         drawn = self._noise(noise, seed, state, (1, state.batch_size, 1))[0, :, 0]
         led = None if action is None else self._normalized(action)
-        following, _ = advance(self.dynamics, self.sampler, state, led, drawn.expand(state.batch_size, -1, -1))
-        return self._public(following)
+        following = advance(self.dynamics, self.sampler, state, led, drawn.expand(state.batch_size, -1, -1))
+        return replace(self._public(following), detail=state.detail)
 
     def rollout(
         self,
@@ -148,29 +170,38 @@ class World(nn.Module):
         drawn = self._noise(noise, seed, state, (samples, rows, num_frames)).expand(samples, rows, -1, -1, -1).flatten(0, 1)
         led = None if self.action_spec is None and actions.shape[2] == 0 else self._normalized(actions).repeat(samples, 1, 1)
         current = self._rows_of(state, samples, rows)
+        detail = current.detail
         remember = torch.is_grad_enabled() and (num_frames >= _CHECKPOINT_FROM_FRAMES if recompute is None else recompute)
-        latents, heads = [], []
+        states = []
         for index in range(num_frames):
             arguments = (self.dynamics, self.sampler, current, None if led is None else led[:, index], drawn[:, index])
-            current, before = (
-                checkpoint(advance, *arguments, use_reentrant=False, preserve_rng_state=False) if remember else advance(*arguments)
-            )
-            latents.append(current.latent)
-            heads.append(before)
-        final = written(self.dynamics, self.sampler, current)
-        heads = [*heads[1:], final.heads]  # a call returns the readings of the frame before
+            current = checkpoint(advance, *arguments, use_reentrant=False, preserve_rng_state=False) if remember else advance(*arguments)
+            current = self._public(current)
+            states.append(current)
+
+        def read_heads() -> dict[str, Tensor]:
+            names = tuple(states[0].heads)
+            return {name: torch.stack([s.heads[name] for s in states], dim=1).unflatten(0, (samples, rows)) for name in names}
+
         return Rollout(
-            latents=torch.stack(latents, dim=1).unflatten(0, (samples, rows)),
+            latents=torch.stack([state.latent for state in states], dim=1).unflatten(0, (samples, rows)),
             actions=actions if self.action_spec is not None else None,
-            state=self._public(final),
-            heads={name: self._head(name, torch.stack([h[name] for h in heads], dim=1)).unflatten(0, (samples, rows)) for name in heads[0]},
+            state=replace(current, detail=detail),
+            heads=HeadsOnDemand(read_heads),
         )
 
     def decode(self, source: State | Rollout | Tensor) -> Tensor:
-        """Pixels in [0, 1] of a state (B, 3, H, W), a rollout (M, B, T, 3, H, W) or latents (..., S, C) -> (..., 3, H, W)."""
+        """Pixels in [0, 1] of a state (B, 3, H, W), a rollout (M, B, T, 3, H, W) or latents (..., S, C) -> (..., 3, H, W).
+
+        Where nothing has changed since the newest frame of the prompt, pictures of states and rollouts keep its detail (`world.detail`).
+        """
         if isinstance(source, State):
-            return self.tokenizer.decode(source.latent)
-        return self.tokenizer.decode(source.latents if isinstance(source, Rollout) else source)
+            frames = self.tokenizer.decode(source.latent)
+            return frames if source.detail is None else source.detail.restore(frames.unsqueeze(1)).squeeze(1)
+        if isinstance(source, Rollout):
+            frames, detail = self.tokenizer.decode(source.latents), source.state.detail
+            return frames if detail is None else detail.restore(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
+        return self.tokenizer.decode(source)
 
     def fork(self, state: State, count: int) -> State:
         """`count` copies of each row, consecutive. The attention cache of the past is shared, not copied."""
@@ -180,13 +211,20 @@ class World(nn.Module):
         def spread(x: Tensor) -> Tensor:
             return x.expand(count, *x.shape[1:]) if len(x) == 1 else x.repeat_interleave(count, 0)
 
-        state = self._written(state)
-        text = None if state.text is None else spread(state.text)
-        return replace(state, latent=spread(state.latent), heads={name: spread(value) for name, value in state.heads.items()}, text=text)
+        heads = HeadsOnDemand(lambda: {name: spread(value) for name, value in state.heads.items()})
+        return replace(state, latent=spread(state.latent), heads=heads, text=None if state.text is None else spread(state.text))
 
-    def save_pretrained(self, folder: str | Path) -> Path:
-        """Write `config.json`, `model.safetensors` and a model card, `README.md`, into `folder`; each file appears whole or not at all."""
-        return write_world(folder, self.config, self.state_dict(), sum(parameter.numel() for parameter in self.parameters()))
+    def save_pretrained(self, folder: str | Path, *, half: bool = False) -> Path:
+        """Write `config.json`, `model.safetensors` and a model card, `README.md`, into `folder`; each file appears whole or not at all.
+
+        With `half` weights are rounded to float16, which halves the file. They are float32 again when loaded, so what comes back is
+        another world by a hair, with a fingerprint of its own.
+
+        Raises:
+            ValueError: if a weight is beyond float16's 65504.
+        """
+        num_parameters = sum(parameter.numel() for parameter in self.parameters())
+        return write_world(folder, self.config, self.state_dict(), num_parameters, half=half)
 
     @classmethod
     def from_pretrained(cls, source: str | Path) -> "World":
@@ -214,8 +252,7 @@ class World(nn.Module):
     @classmethod
     def load(cls, name: str | Path) -> "World":
         """Load a world by folder, by hub repository, or by the name of one that comes with the package."""
-        bundled = Path(__file__).parent.parent / "worlds" / str(name)
-        return cls.from_pretrained(bundled if bundled.is_dir() else name)
+        return cls.from_pretrained(bundled_worlds().get(str(name), name))
 
     def fingerprint(self) -> str:
         """SHA-256 of the weights: two worlds with the same one dream the same."""
@@ -261,10 +298,13 @@ class World(nn.Module):
 
     def _normalized(self, actions: Tensor) -> Tensor:
         if self.action_spec is None:
-            raise ValueError("this world was trained without actions and cannot follow any; give None, or (B, T, 0) to a rollout")
+            spaces = ", ".join(name for name, space in self.config.action_spaces.items() if space.spec is not None)
+            why = f"has actions of several kinds; choose one by with_action_space({spaces})" if spaces else "was trained without actions"
+            raise ValueError(f"this world {why}; without, give None, or (B, T, 0) to a rollout")
         if not bool(torch.isfinite(actions).all()):
             raise ValueError("actions contain NaN or infinity; replace them by finite ones, or give None where the action is unknown")
-        return self.action_spec.normalize(actions.to(self.tokenizer.encoder_position.dtype))
+        normalized = self.action_spec.normalize(actions.to(self.tokenizer.encoder_position))
+        return F.pad(normalized, (0, self.config.dynamics.action_dim - self.action_spec.dim))
 
     def _noise(self, noise: Tensor | None, seed: int | None, state: State, lead: tuple[int, int, int]) -> Tensor:
         """Noise (M, B or 1, T, S, C): as given, drawn per frame from (seed, position), or from the global generator."""
@@ -290,24 +330,21 @@ class World(nn.Module):
             return self.fork(state, samples * rows)
         if samples == 1:
             return state
-        state = self._written(state)
         index = torch.arange(rows, device=state.latent.device).repeat(samples)
         return replace(
             state,
             latent=state.latent[index],
-            memory=Memory(state.memory.cache.select(index, rows)),
-            heads={name: value[index] for name, value in state.heads.items()},
+            memory=state.memory.select(index, rows),
+            heads=HeadsOnDemand(lambda: {name: value[index] for name, value in state.heads.items()}),
             text=None if state.text is None else state.text[index],
+            detail=None if state.detail is None else state.detail.select(index, rows),
         )
 
     def _public(self, state: State) -> State:
         heads = state.heads
         return replace(state, heads=HeadsOnDemand(lambda: {name: self._head(name, value) for name, value in heads.items()}))
 
-    def _written(self, state: State) -> State:
-        return state if state.memory.unwritten is None else self._public(written(self.dynamics, self.sampler, state))
-
     def _head(self, name: str, value: Tensor) -> Tensor:
         if name == "inverse_action" and self.action_spec is not None:
-            return self.action_spec.denormalize(value)
+            return self.action_spec.denormalize(value[..., : self.action_spec.dim])
         return value

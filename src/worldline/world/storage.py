@@ -1,25 +1,35 @@
 """A world on disk: `config.json`, `model.safetensors` and a model card. Nothing that is read here can run code.
 
-May import: world.config, safetensors, huggingface-hub. Refuses to know: what the weights are for.
+May import: interfaces, world.config, safetensors, huggingface-hub. Refuses to know: what the weights are for.
 """
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from worldline.interfaces import ActionSpec
 from worldline.world.config import FORMAT, WorldConfig
 
+_BUNDLED = Path(__file__).parent.parent / "worlds"
 
-def write_world(folder: str | Path, config: WorldConfig, weights: Mapping[str, Tensor], num_parameters: int) -> Path:
-    """Write a world into `folder`, which is made if need be; each file appears whole or not at all."""
+
+def write_world(folder: str | Path, config: WorldConfig, weights: Mapping[str, Tensor], num_parameters: int, *, half: bool = False) -> Path:
+    """Write a world into `folder`, which is made if need be; each file appears whole or not at all.
+
+    Raises:
+        ValueError: if a weight does not fit into half precision that was asked for; nothing is written.
+    """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     stored = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
+    if half:
+        stored = {name: _halved(name, value) for name, value in stored.items()}
+    folder.mkdir(parents=True, exist_ok=True)
     _replace(folder / "model.safetensors", lambda path: save_file(stored, path, metadata={"format": FORMAT}))
     _replace(folder / "config.json", lambda path: path.write_text(config.to_json(), encoding="utf-8"))
     _replace(folder / "README.md", lambda path: path.write_text(_card(config, num_parameters), encoding="utf-8"))
@@ -47,13 +57,31 @@ def read_world(source: str | Path) -> tuple[WorldConfig, dict[str, Tensor]]:
         raise ValueError(f"the world in {folder} cannot be loaded: {error}") from error
 
 
+def bundled_worlds() -> dict[str, Path]:
+    """The worlds that come with the package: their folders, by name."""
+    return {path.parent.name: path.parent for path in sorted(_BUNDLED.glob("*/config.json"))}
+
+
 def _from_hub(name: str) -> Path:
     if name.count("/") != 1 or name.startswith((".", "/")):
-        raise FileNotFoundError(f"no world at {name!r}: give a folder that holds config.json, or a hub repository as owner/name")
+        bundled = ", ".join(bundled_worlds()) or "none"
+        raise FileNotFoundError(
+            f"no world at {name!r}: give a folder that holds config.json, a hub repository as owner/name, or the name of one that comes "
+            f"with the package ({bundled})"
+        )
     try:
         return Path(snapshot_download(name, allow_patterns=["config.json", "model.safetensors"]))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise FileNotFoundError(f"no folder {name!r}, and the hub did not answer with a world of that name: {error}") from error
+
+
+def _halved(name: str, value: Tensor) -> Tensor:
+    if not value.is_floating_point():
+        return value
+    half = value.half()
+    if not bool(torch.isfinite(half).all()):
+        raise ValueError(f"{name} has values beyond float16's 65504 or not finite; save this world in full precision")
+    return half
 
 
 def _replace(path: Path, write: Callable[[Path], object]) -> None:
@@ -68,7 +96,9 @@ def _replace(path: Path, write: Callable[[Path], object]) -> None:
 def _card(config: WorldConfig, num_parameters: int) -> str:
     figures = "\n".join(f"| {name} | {value} |" for name, value in config.figures.items()) or "| not measured | |"
     provenance = "\n".join(f"| {name} | {value} |" for name, value in config.provenance.items()) or "| not recorded | |"
-    actions = "none" if config.action_spec is None else ", ".join(config.action_spec.names or [str(config.action_spec.dim)])
+    actions = _names(config.action_spec)
+    if config.action_spaces:
+        actions += "; ".join(["", *(f"{name} ({_names(space.spec)})" for name, space in config.action_spaces.items())])
     return f"""---
 library_name: worldline
 tags: [world-model, video-prediction]
@@ -96,3 +126,7 @@ state = world.prompt("video.mp4")
 |---|---|
 {figures}
 """
+
+
+def _names(spec: ActionSpec | None) -> str:
+    return "none" if spec is None else ", ".join(spec.names or [str(spec.dim)])

@@ -21,9 +21,9 @@ def frame_of(seed: int, size: tuple[int, int], pixel_format: str) -> VideoFrame:
 
 @pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv422p", "yuv444p", "yuv420p10le", "gray", "bgr24"])
 @pytest.mark.parametrize("size", [(64, 36), (321, 181), (40, 22)])
-@pytest.mark.parametrize("wanted", [(64, 36), (48, 27)])
-def test_pictures_are_those_of_ffmpeg(pixel_format: str, size: tuple[int, int], wanted: tuple[int, int]) -> None:
-    glances = Glances(wanted, 4)
+@pytest.mark.parametrize(("wanted", "capacity"), [((64, 36), 4), ((64, 36), 3), ((48, 27), 4), ((48, 27), 3)])
+def test_pictures_are_those_of_ffmpeg(pixel_format: str, size: tuple[int, int], wanted: tuple[int, int], capacity: int) -> None:
+    glances = Glances(wanted, capacity)
     frames = [frame_of(seed, size, pixel_format) for seed in range(3)]
     for frame in frames:
         glances.add(frame)

@@ -78,6 +78,18 @@ def test_a_film_is_cut_judged_and_encoded(film: Path, tmp_path: Path) -> None:
         assert (found.float() - through_codec(expected, tmp_path).float()).abs().mean() < 4
 
 
+def test_the_strip_shows_frames_of_the_clip_in_their_colours(film: Path) -> None:
+    import cv2
+
+    for clip in passage_of(film)[0].clips:
+        strip = cv2.imdecode(np.frombuffer(clip.strip, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+        assert strip.shape == (64, 4 * 64, 3)
+        chosen = [clip.frame_indices[round(at)] for at in np.linspace(0, len(clip.frame_indices) - 1, 4)]
+        frames = read_video(film, size=(64, 64)).frames[chosen].permute(0, 2, 3, 1)
+        expected = np.concatenate(list(frames.numpy()), axis=1)
+        assert np.abs(strip.astype(float) - expected).mean() < 5  # Of other colours, such as red and blue swapped, 40 and more.
+
+
 def test_the_same_file_gives_the_same_bytes(film: Path) -> None:
     (first, video), (second, again) = passage_of(film), passage_of(film)
     assert video == again

@@ -10,7 +10,7 @@ from typing import Literal
 
 from worldline.data.geometry import Fit, height_and_width
 
-REVISION = 3
+REVISION = 4
 """Raised whenever the same settings would give another result, so that old results are made again."""
 
 ShotDetector = Literal["adaptive", "content", "transnet", "none"]

@@ -27,7 +27,11 @@ class Glances:
         self._rows_per_row = 1 + self._height % 2
         rows, columns = self._height * self._rows_per_row, self._width
         self._shapes = ((rows, columns), (rows // 2, columns // 2), (rows // 2, columns // 2))
-        self._planes = tuple(np.zeros((capacity, *shape), np.uint8) for shape in self._shapes)
+        # One after the other in one piece of memory, all frames' brightness before all frames' colours, which is again a 4:2:0 picture.
+        self._packed = np.zeros(capacity * rows * columns * 3 // 2, np.uint8)
+        ends = np.cumsum([capacity * height * width for height, width in self._shapes])[:-1]
+        pieces = np.split(self._packed, ends)
+        self._planes = tuple(piece.reshape(capacity, *shape) for piece, shape in zip(pieces, self._shapes, strict=True))
         self._reformatter = VideoReformatter()
         self._count = 0
 
@@ -57,8 +61,10 @@ class Glances:
             return np.zeros((0, self._height, self._width, 3), np.uint8), np.zeros(0)
         planes = [plane[:count] for plane in self._planes]
         rows, columns = self._shapes[0]
-        packed = np.concatenate([plane.ravel() for plane in planes]).reshape(count * rows * 3 // 2, columns)
-        pictures = cv2.cvtColor(packed, cv2.COLOR_YUV2BGR_I420).reshape(count, rows, columns, 3)[:, :: self._rows_per_row]
+        is_full = count == len(self._planes[0])
+        packed = self._packed if is_full else np.concatenate([plane.ravel() for plane in planes])
+        colors = cv2.cvtColor(packed.reshape(-1, columns), cv2.COLOR_YUV2BGR_I420)
+        pictures = colors.reshape(count, rows, columns, 3)[:, :: self._rows_per_row]
         # Numpy takes ten times as long for the mean of bytes.
         brightness = cv2.reduce(planes[0].reshape(count, -1), 1, cv2.REDUCE_SUM, dtype=cv2.CV_32S)[:, 0] / (rows * columns)
         return pictures, brightness

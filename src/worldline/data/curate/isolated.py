@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 KIND = "curate"
 MAX_RESULT_BYTES = 1 << 30
+_TRANSNET_EFFORT = 32
+"""How many times the processor time of other passes one with TransNetV2 may take: the network needs 20 ms a frame, all else about 1."""
 
 
 def curate(
@@ -45,6 +47,7 @@ def curate(
         "config": asdict(config),
         "start_seconds": start_seconds,
         "end_seconds": end_seconds,
+        "effort": _TRANSNET_EFFORT if config.shots == "transnet" else 1,
     }
     record, content = sandbox.run_job(video, request, max_bytes=MAX_RESULT_BYTES)
     return record, content

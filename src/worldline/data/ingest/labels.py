@@ -3,14 +3,14 @@
 A clip has another rate than its file: actions and states are those recorded at the frames that were kept, which is right for actions
 that are held; rewards earned at frames in between are added up, so that none is lost.
 
-May import: data.ingest.work, data.curate.record, data.lerobot (names of columns), numpy. Refuses to know: video, data sets.
+May import: data.ingest.work, data.curate.record, data.lerobot_layout (names of columns), numpy. Refuses to know: video, data sets.
 """
 
 import numpy as np
 
 from worldline.data.curate.record import ClipRecord
 from worldline.data.ingest.work import Labels
-from worldline.data.lerobot import ACTION, REWARD, STATE
+from worldline.data.lerobot_layout import ACTION, REWARD, STATE
 
 
 def columns_for(labels: Labels, clip: ClipRecord) -> dict[str, np.ndarray]:

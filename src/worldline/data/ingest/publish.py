@@ -26,7 +26,7 @@ from worldline.data.curate.fingerprint import NUM_PICTURES, SIDE
 from worldline.data.curate.record import ClipRecord
 from worldline.data.ingest.labels import columns_for
 from worldline.data.ingest.work import Labels, Result, WorkFolder
-from worldline.data.lerobot import ACTION, REWARD, STATE
+from worldline.data.lerobot_layout import ACTION, REWARD, STATE
 from worldline.data.lerobot_tables import Episode, TableWriter, file_name
 
 CAMERA = "observation.image"

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from worldline.data.curate.captions import CaptionConfig, CaptionError, caption
-from worldline.data.decode import VideoError, read_video
 from worldline.data.ingest.publish import Entry
+from worldline.data.media import VideoError
 
 _WAITING_REQUESTS = 4
 _SETTINGS = ("model", "prompt", "num_frames", "max_tokens")
@@ -38,6 +38,8 @@ def add_captions(entries: Sequence[Entry], config: CaptionConfig, folder: Path, 
 
 
 def _caption(entry: Entry, config: CaptionConfig, folder: Path, rate_hz: float) -> str | Exception:
+    from worldline.data.decode import read_video  # noqa: PLC0415 - imports torch, for which a run that asks nobody should not wait
+
     path = folder / entry.key[:2] / f"{entry.key}.txt"
     if path.is_file():
         return path.read_text(encoding="utf-8")

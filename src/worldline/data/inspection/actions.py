@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from worldline.data.episodes import EpisodeStore
 from worldline.data.folder import find_videos
-from worldline.data.lerobot import ACTION, flat_names, open_dataset
+from worldline.data.lerobot_layout import ACTION, flat_names, open_dataset
 from worldline.data.sources.labels import INDEX_COLUMNS, REWARD_COLUMNS, STATE_PREFIXES
 
 

@@ -13,7 +13,8 @@ from worldline.data.episodes import EpisodeStore
 from worldline.data.folder import find_videos, read_folder
 from worldline.data.geometry import Size
 from worldline.data.inspection.actions import csv_columns
-from worldline.data.lerobot import ACTION, flat_names, open_dataset, read_lerobot
+from worldline.data.lerobot import read_lerobot
+from worldline.data.lerobot_layout import ACTION, flat_names, open_dataset
 from worldline.data.pixels import resize_frames, to_float, to_uint8
 from worldline.data.report import ReadReport
 from worldline.data.video_index import IndexedEpisode, index_videos

@@ -2,7 +2,7 @@
 
 Video is not touched; tables are read in the sandbox.
 
-May import: data.sources, data.lerobot, data.sandbox, numpy, pyarrow. Refuses to know: how the data set is laid out.
+May import: data.sources, data.lerobot_layout, data.sandbox, numpy, pyarrow. Refuses to know: how the data set is laid out.
 """
 
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from worldline.data.lerobot import ACTION, REWARD, STATE, Dataset, DatasetError, Entry, flat_names, matrix_of, open_dataset
+from worldline.data.lerobot_layout import ACTION, REWARD, STATE, Dataset, DatasetError, Entry, array_of, flat_names, open_dataset
 from worldline.data.media import VideoError
 from worldline.data.sandbox import Sandbox
 from worldline.data.sources.item import Rejection, SourceItem
@@ -64,7 +64,7 @@ def _item(dataset: Dataset, entry: Entry, path: Path, key: str, name: str) -> It
         table = dataset.rows_of(entry)
         if table.num_rows == 0:
             raise DatasetError("no rows")
-        labels = {kind: matrix_of(table, kind).numpy() for kind in (ACTION, STATE, REWARD) if kind in table.column_names}
+        labels = {kind: array_of(table, kind) for kind in (ACTION, STATE, REWARD) if kind in table.column_names}
     except _ERRORS as error:
         yield Rejection(name=name, reason=f"labels left out: {error}")
         if dataset.is_packed and table is None:

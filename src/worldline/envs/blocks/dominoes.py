@@ -22,8 +22,6 @@ class Dominoes(BlockStage):
 
     name = "dominoes"
     max_blocks = MAX_BLOCKS
-    look_at = (0.0, 0.0, 0.03)
-    camera_distance_m = 0.7
     stick_start = (-0.28, 0.0, 0.075)
     state_names = state_names(MAX_BLOCKS)
     event_names = event_names(MAX_BLOCKS, "last_falls")
@@ -39,6 +37,15 @@ class Dominoes(BlockStage):
         color_attribute("last_color"),
         *BLOCK_ATTRIBUTES,
     )
+
+    def reset(self, seed: int, attributes: Mapping[str, Value]) -> None:
+        """Start an episode."""
+        places = np.array([block.position[:2] for block in self._layout(np.random.default_rng(seed), attributes)])
+        middle = (places.min(0) + places.max(0)) / 2
+        # The whole row is to be seen, however long and curved it is.
+        self.look_at = (float(middle[0]), float(middle[1]), 0.03)
+        self.camera_distance_m = max(0.7, 2.8 * float(np.linalg.norm(places - middle, axis=1).max()))
+        super().reset(seed, attributes)
 
     def _layout(self, generator: np.random.Generator, attributes: Mapping[str, Value]) -> Sequence[Block]:
         jitter = generator.uniform(-0.06, 0.06, MAX_BLOCKS + 2)
@@ -88,9 +95,10 @@ class Dominoes(BlockStage):
         facts = self._attributes
         count, num_fallen, total = number(len(self.blocks)), int(self._fallen.sum()), len(self.blocks)
         shape = "straight" if abs(float(facts["curve_degrees"])) < 20 else "curved"
+        first, last = (article(str(facts[f"{end}_color"])) for end in ("first", "last"))
         subjects = (
             f"{article(shape)} row of {count} {facts['material']} dominoes",
-            f"{facts['color']} {facts['material']} dominoes with a {facts['first_color']} first and a {facts['last_color']} last one",
+            f"{facts['color']} {facts['material']} dominoes with {first} first and {last} last one",
             f"a {facts['stick_color']} stick beside {count} {facts['color']} dominoes",
             f"dominoes in {'a line' if shape == 'straight' else 'an arc'} on a {facts['floor_color']} floor",
         )

@@ -9,7 +9,7 @@ import numpy as np
 
 from worldline.envs.blocks.stage import BLOCK_ATTRIBUTES, STICK_RADIUS, STICK_SPEED, Block, BlockStage, event_names, state_names
 from worldline.envs.mujoco_stage import color_attribute
-from worldline.envs.phrases import number, plural, sentence
+from worldline.envs.phrases import article, number, plural, sentence
 from worldline.envs.simulator import Act, Attribute, Value
 
 MAX_LAYERS = 7
@@ -111,10 +111,12 @@ class Jenga(BlockStage):
         """The tower, what was pushed and what became of it."""
         facts = self._attributes
         layers = number(int(facts["num_layers"]))
+        even, odd = str(facts["even_color"]), str(facts["odd_color"])
+        both = even if even == odd else f"{even} and {odd}"
         subjects = (
             f"a jenga tower of {layers} layers of {facts['material']} planks",
-            f"{facts['material']} planks, {facts['even_color']} and {facts['odd_color']} by turns, stacked crosswise",
-            f"a {facts['stick_color']} stick and a {facts['even_color']} and {facts['odd_color']} jenga tower",
+            f"{facts['material']} planks, {both}{' by turns' if even != odd else ''}, stacked crosswise",
+            f"a {facts['stick_color']} stick and {article(both)} jenga tower",
             f"a {facts['material']} jenga tower on a {facts['floor_color']} checkered floor",
         )
         pushed = self._ever("stick_contact")

@@ -16,7 +16,7 @@ from worldline.envs.blocks.stage import (
     state_names,
 )
 from worldline.envs.mujoco_stage import color_attribute
-from worldline.envs.phrases import listed, number, sentence
+from worldline.envs.phrases import article, listed, number, sentence
 from worldline.envs.simulator import Act, Attribute, Value
 
 MAX_BLOCKS = 6
@@ -104,7 +104,7 @@ class Towers(BlockStage):
             f"a tower of {count} {material} {noun}",
             f"{count} {material} {noun}, stacked {listed(colors)} from bottom to top",
             f"a stack of {material} {noun} ({listed(colors)})",
-            f"a {material} tower with a {colors[-1]} top on a {self._attributes['floor_color']} checkered floor",
+            f"a {material} tower with {article(colors[-1])} top on a {self._attributes['floor_color']} checkered floor",
         )
         return tuple(sentence(f"{subject}: {ending}") for ending in self._endings() for subject in subjects)
 

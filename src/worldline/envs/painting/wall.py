@@ -54,12 +54,12 @@ class PaintedRoom(Simulator):
     event_names: ClassVar[tuple[str, ...]] = (
         "paint_outside_wall", "paint_on_skirting", "paint_on_rug", "paint_on_floor", "paint_on_fixture", "wall_covered",
     )  # fmt: skip
-    policy_names: ClassVar[tuple[str, ...]] = ("careful", "sloppy", "scribble", "random")
+    policy_names: ClassVar[tuple[str, ...]] = ("painter", "careful", "sloppy", "scribble", "random")
     attributes: ClassVar[tuple[Attribute, ...]] = (
         Attribute(name="fixture", kind="scene", usual=("none", "window"), unusual=("door",)),
         Attribute(name="rug_shape", kind="scene", usual=("oblong", "oval")),
         Attribute(name="brush", kind="physics", usual=("round brush", "bristle brush", "marker"), unusual=("dry brush", "spray can")),
-        Attribute(name="paint_opacity", kind="physics", usual=(0.85, 1.0), unusual=(0.15, 0.5)),
+        Attribute(name="paint_opacity", kind="physics", usual=(0.85, 1.0), unusual=(0.5, 0.75)),
         Attribute(name="paint_color", kind="appearance", usual=("red", "blue", "green", "yellow", "orange"), unusual=("pink", "purple")),
         Attribute(name="wall_color", kind="appearance", usual=("white", "cream", "gray"), unusual=("mint", "lilac")),
         Attribute(name="skirting_color", kind="appearance", usual=("white", "brown"), unusual=("black",)),
@@ -166,10 +166,12 @@ class PaintedRoom(Simulator):
         cv2.circle(picture, _pixel(tip), radius, (40.0, 40.0, 45.0), 2, cv2.LINE_AA)
 
     def policy(self, name: str, generator: np.random.Generator) -> Act:
-        """`careful` stays on the wall, `sloppy` runs over its edges, `scribble` goes anywhere in any colour, `random` is uniform."""
+        """`careful` stays on the wall, `sloppy` runs over its edges, `painter` is one of them; `scribble` goes anywhere in any colour."""
         assert self.action_spec is not None
         if name == "random":
             return hold_random(self.action_spec, generator, shortest=1, longest=4)
+        if name == "painter":
+            name = "careful" if generator.random() < 0.5 else "sloppy"
         painters: dict[str, Callable[..., Act]] = {"careful": careful, "sloppy": sloppy, "scribble": scribble}
         if name not in painters:
             raise ValueError(f"{self.name} has no policy {name!r}; choose one of {', '.join(self.policy_names)}")

@@ -20,6 +20,14 @@ AGENT_RADIUS = 15.0
 COLOR_WEIGHTS = (-2.6005, 1.3143, 2.3993)
 COLOR_OFFSET = -1.1130
 
+# Likewise 1 on the block's face, 0 on table, goal and agent; above 1 on the block's rim.
+BLOCK_WEIGHTS = (4.4364, -5.3853, -3.6116)
+BLOCK_OFFSET = 4.5606
+
+BLOCK_AREA, BLOCK_CENTER, BLOCK_REACH = 6300.0, 40.7, 90.0
+"""Of the block's bar (120 x 30) and stem (30 x 90): area, how far the centre of mass lies from the bar's upper edge, and a radius around it
+that holds the block; environment units."""
+
 
 def agent_pixel_position(states: Tensor, size: int) -> Tensor:
     """Pixel position (..., 2) of the agent in a picture of `size` pixels, from states (..., >= 2) in environment units."""
@@ -39,12 +47,10 @@ def find_agent(frames: Tensor, *, threshold: float = 0.15) -> Tensor:
     Raises:
         ValueError: if the frames are not (..., 3, H, W) floating point.
     """
-    if frames.ndim < 3 or frames.shape[-3] != 3 or not frames.is_floating_point():
-        raise ValueError(f"frames must be (..., 3, H, W) float in [0, 1], got {tuple(frames.shape)} {frames.dtype}")
-    *leading, _, height, width = frames.shape
-    weights = frames.new_tensor(COLOR_WEIGHTS)[:, None, None]
     # A twentieth is let go: faint traces all over a noisy picture would pull the centroid to the middle of the window.
-    share = ((frames.reshape(-1, 3, height, width) * weights).sum(1) + COLOR_OFFSET - 0.05).clamp_min(0)
+    share = _color_share(frames, COLOR_WEIGHTS, COLOR_OFFSET - 0.05)
+    *leading, height, width = share.shape
+    share = share.reshape(-1, height, width)
     radius = AGENT_RADIUS / ARENA_SIZE * width
     window = 2 * max(1, round(radius / 2)) + 1
     patches = functional.avg_pool2d(share[:, None], window, stride=1, padding=window // 2, count_include_pad=False)[:, 0]
@@ -57,3 +63,64 @@ def find_agent(frames: Tensor, *, threshold: float = 0.15) -> Tensor:
     position = torch.stack([(mass * x).sum((1, 2)), (mass * y[:, None]).sum((1, 2))], 1) / total[:, None]
     position = torch.where((highest > threshold)[:, None], position, torch.nan)
     return position.reshape(*leading, 2)
+
+
+def find_block(frames: Tensor, *, threshold: float = 0.5) -> Tensor:
+    """Pose (..., 3) of the T-shaped block in frames (..., 3, H, W), float in [0, 1]: centre of mass x, y in pixels, and angle in radians.
+
+    From the moments of the block's colour (Hu, 1962): the mean is the centre, the long axis of the covariance is the stem, and the skew
+    along it says which end the bar is at. On the simulator's own pictures of 64 pixels the median is 0.1 pixels and 1 degree off; in
+    larger ones the dark rims of block and agent stand out and cost more. NaN where there is too little of the block.
+
+    Args:
+        frames: real or predicted pictures, blurred ones too.
+        threshold: share of the block's area that must be seen.
+
+    Raises:
+        ValueError: if the frames are not (..., 3, H, W) floating point.
+    """
+    # A quarter is let go, since the block's colour is mixed from much of each channel and small errors of colour count; the rim is darker.
+    share = _color_share(frames, BLOCK_WEIGHTS, BLOCK_OFFSET - 0.25).clamp_max(1)
+    *leading, height, width = share.shape
+    share = share.reshape(-1, height, width).clone()
+    share[:, [0, -1]] = 0  # walls
+    share[:, :, [0, -1]] = 0
+    x = torch.arange(width, dtype=frames.dtype, device=frames.device)
+    y = torch.arange(height, dtype=frames.dtype, device=frames.device)[:, None]
+    reach = BLOCK_REACH / ARENA_SIZE * width
+    window = 2 * round(reach / 2) + 1
+    patches = functional.avg_pool2d(share[:, None], window, stride=1, padding=window // 2)[:, 0]
+    index = patches.flatten(1).argmax(1)
+    away = torch.hypot(x - (index % width)[:, None, None], y - (index // width)[:, None, None])
+    share = share * (away <= 1.5 * reach)
+    total = share.sum((1, 2))
+
+    def mean(values: Tensor) -> Tensor:
+        return (share * values).sum((1, 2)) / total
+
+    center = torch.stack([mean(x.expand(height, width)), mean(y.expand(height, width))], 1)
+    dx, dy = x - center[:, 0, None, None], y - center[:, 1, None, None]
+    axis = torch.atan2(2 * mean(dx * dy), mean(dx**2) - mean(dy**2)) / 2
+    along = dx * axis.cos()[:, None, None] + dy * axis.sin()[:, None, None]
+    # The stem reaches further from the centre than the bar, and in a block of angle 0 it points down the picture, along +y.
+    angle = axis + torch.pi * (mean(along**3) < 0) - torch.pi / 2
+    angle = torch.remainder(angle + torch.pi, 2 * torch.pi) - torch.pi
+    pose = torch.cat([center, angle[:, None]], 1)
+    seen = total > threshold * BLOCK_AREA * (width / ARENA_SIZE) ** 2
+    return torch.where(seen[:, None], pose, torch.nan).reshape(*leading, 3)
+
+
+def block_pixel_pose(states: Tensor, size: int) -> Tensor:
+    """Where `find_block` should find the block of simulator states (..., 7) in pictures of `size` pixels: (..., 3)."""
+    angle = states[..., 4]
+    stem = torch.stack([-angle.sin(), angle.cos()], -1)
+    center = states[..., 2:4] + stem * BLOCK_CENTER
+    wrapped = torch.remainder(angle + torch.pi, 2 * torch.pi) - torch.pi
+    return torch.cat([center * (size / ARENA_SIZE) - 0.5, wrapped[..., None]], -1)
+
+
+def _color_share(frames: Tensor, weights: tuple[float, ...], offset: float) -> Tensor:
+    """(..., H, W): how much of each pixel has the color that `weights` and `offset` unmix."""
+    if frames.ndim < 3 or frames.shape[-3] != 3 or not frames.is_floating_point():
+        raise ValueError(f"frames must be (..., 3, H, W) float in [0, 1], got {tuple(frames.shape)} {frames.dtype}")
+    return ((frames * frames.new_tensor(weights)[:, None, None]).sum(-3) + offset).clamp_min(0)

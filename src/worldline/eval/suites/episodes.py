@@ -200,6 +200,25 @@ def held_out_of_run(store: Path) -> tuple[str, ...] | None:
     return tuple(figures.get("held_out", {}).get("sources", ())) or None
 
 
+def held_out_of_domain(folder: Path) -> tuple[Path, ...]:
+    """What a run of `worldline train zoo` was not trained on of one domain, by the domain's folder of stores: the data sets that they were
+    read from, which know more than the stores do, as long as they are there.
+    """
+    paths = []
+    for split in ("validation", "ood"):
+        store, note = folder / split, folder / f"{split}.json"
+        source = Path(json.loads(note.read_text(encoding="utf-8")).get("source", "")) if note.is_file() else store
+        if (store / "store.json").is_file():
+            paths.append(source if (source / "meta" / "info.json").is_file() else store)
+    return tuple(paths)
+
+
+def domain_of(path: Path, size: int) -> str | None:
+    """The domain that the first episode of a data set is of: a fact of it, or how the name of its source begins."""
+    clip = next(iter(_read(path, size, None)), None)
+    return None if clip is None else str(clip.facts.get("domain", clip.source.split("/")[0]))
+
+
 def spread(places: Sequence[Place]) -> int:
     """Episodes that places are in."""
     return len({episode for episode, _ in places})

@@ -1,0 +1,80 @@
+"""What `worldline train` takes, and the help that teaches it.
+
+Light on purpose, as `cli.arguments` is. May import: tyro. Refuses to know: all other rooms.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tyro.conf import FlagCreatePairsOff, Positional
+
+# The names of `worldline.data.Fit` and `worldline.dynamics.Size`, repeated because importing them takes seconds; a test compares.
+Fit = Literal["stretch", "crop", "pad"]
+Size = Literal["nano", "tiny", "small", "base", "large"]
+Json = FlagCreatePairsOff[bool]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Train:
+    """Train a world on your own videos, or on a built-in recipe.
+
+    A source is a folder of videos (mp4, mkv, avi, webm, mov; searched with its sub-folders) or a LeRobotDataset (a folder with
+    meta/info.json). A CSV file beside a video, with its name, a header and one row per frame, labels it with actions. Some sources are held
+    out; the world is measured on them when it is done, beside what copying the last frame would do. Ctrl-C and SIGTERM save; the same
+    command goes on where it was, and a finished run prints its figures at once.
+
+    Example: worldline train my_videos --out runs/mine --size tiny --minutes 60
+
+    Example: worldline train drives --action-columns steering throttle --rate-hz 4 --held-out site_3 --held-out-folders
+
+    Example: worldline train push --out runs/push (no source: the simulator is filmed)
+
+    Example: worldline train zoo --data data/zoo --size tiny --out runs/zoo (one world of all that `worldline collect zoo` filmed)
+
+    Example: worldline train zoo --data data/zoo --only push --steps 8000 20000 --out runs/only_push (a specialist of as many FLOPs)
+
+    Writes: OUT/world (for --world of the other commands), OUT/figures.json, samples while it trains, checkpoints.
+
+    Attributes:
+        source: folders of videos, or of one LeRobotDataset each; or the name of a recipe.
+        out: folder of the run.
+        recipe: folder trains on any videos; push films Push-T; droid and cars expect their data sets' own layout; zoo and balls read what
+            `worldline collect` filmed, from --data.
+        data: of zoo: the folder of the domains, DOMAIN/train, DOMAIN/validation and DOMAIN/ood; of balls: the same, or the domain's own.
+        only: of zoo, only these domains.
+        size: of the network: nano 1M parameters, tiny 6M, small 30M, base 150M, large 1B.
+        minutes: training time; each recipe has its own default.
+        steps: of zoo and balls: optimiser steps of the tokenizer and of the dynamics, in place of the recipe's own.
+        label_share: share of the training episodes that keep their action labels; the rest is trained on as video without actions.
+        held_out: the sources to keep for measuring, by name, or one fraction of them.
+        held_out_folders: hold out whole sub-folders rather than single videos; stricter where a folder is one scene.
+        rate_hz: frames per second of the world; at a low rate more happens from frame to frame.
+        image_size: side of the world's square frames, pixels, a multiple of 16.
+        fit: how frames of another aspect ratio are made square.
+        action_columns: columns of the CSV files that make up an action.
+        episodes: episodes to film, for the recipe push.
+        num_workers: threads that prepare batches.
+        seed: of the weights, the order of the data and the held-out sources.
+        json: print the figures as one JSON object.
+    """
+
+    source: Positional[tuple[Path, ...]] = ()
+    out: Path
+    recipe: Literal["folder", "push", "droid", "cars", "zoo", "balls"] = "folder"
+    data: Path | None = None
+    only: tuple[str, ...] = ()
+    size: Size | None = None
+    minutes: float | None = None
+    steps: tuple[int, int] | None = None
+    label_share: float = 1.0
+    held_out: tuple[str, ...] = ("0.1",)
+    held_out_folders: FlagCreatePairsOff[bool] = False
+    rate_hz: float = 5.0
+    image_size: int = 64
+    fit: Fit = "stretch"
+    action_columns: tuple[str, ...] = ()
+    episodes: int = 500
+    num_workers: int = 1
+    seed: int = 0
+    json: Json = False
