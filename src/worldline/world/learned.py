@@ -57,6 +57,11 @@ class World(nn.Module):
         """How frames are drawn."""
         return self.config.sampler
 
+    @property
+    def evaluations_per_frame(self) -> int:
+        """Passes of the network per imagined frame, K; see `interfaces.evaluations_per_frame`."""
+        return self.sampler.num_steps
+
     def with_sampling(self, num_steps: int) -> "World":
         """The same world, sharing its weights, that draws a frame in `num_steps` steps: 1 is quick, `max_steps` is careful.
 
@@ -184,6 +189,28 @@ class World(nn.Module):
         text = None if state.text is None else spread(state.text)
         return replace(state, latent=spread(state.latent), heads={name: spread(value) for name, value in state.heads.items()}, text=text)
 
+    def select(self, state: State, rows: Tensor) -> State:
+        """The state of rows (N,) of `state`, which may repeat; batch N. The past that all rows share stays shared. Differentiable.
+
+        Raises:
+            ValueError: if `rows` is not a list of rows of the state.
+        """
+        count = state.batch_size
+        if rows.ndim != 1 or not len(rows) or rows.is_floating_point() or not bool(((rows >= 0) & (rows < count)).all()):
+            raise ValueError(f"rows must be (N,) integers from 0 to {count - 1}, got {tuple(rows.shape)} {rows.dtype}")
+        state = self._written(state)
+        return replace(
+            state,
+            latent=state.latent[rows],
+            memory=Memory(state.memory.cache.select(rows, count)),
+            heads={name: value[rows] for name, value in state.heads.items()},
+            text=None if state.text is None else state.text[rows],
+        )
+
+    def restart(self, latents: Tensor) -> State:
+        """The state at latents (B, S, C) with no past before them; differentiable in the latents."""
+        return self.prompt_latents(latents.unsqueeze(1))
+
     def save_pretrained(self, folder: str | Path) -> Path:
         """Write `config.json`, `model.safetensors` and a model card, `README.md`, into `folder`; each file appears whole or not at all."""
         return write_world(folder, self.config, self.state_dict(), sum(parameter.numel() for parameter in self.parameters()))
@@ -290,15 +317,7 @@ class World(nn.Module):
             return self.fork(state, samples * rows)
         if samples == 1:
             return state
-        state = self._written(state)
-        index = torch.arange(rows, device=state.latent.device).repeat(samples)
-        return replace(
-            state,
-            latent=state.latent[index],
-            memory=Memory(state.memory.cache.select(index, rows)),
-            heads={name: value[index] for name, value in state.heads.items()},
-            text=None if state.text is None else state.text[index],
-        )
+        return self.select(state, torch.arange(rows, device=state.latent.device).repeat(samples))
 
     def _public(self, state: State) -> State:
         heads = state.heads
