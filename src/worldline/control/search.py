@@ -131,9 +131,9 @@ class Search:
 
     def draw(self, count: int, *, white: bool = False) -> Tensor:
         """Noise (1, N, D, A) of unit variance, the same for every problem, so that none depends on its neighbours."""
-        shape = (count, *self.start.shape[-2:])
+        decisions, components = self.start.shape[-2:]
         noise = _WHITE if white else self.noise
-        return noise.draw(shape, generator=self.generator, like=self.start)[None]
+        return noise.draw((count, decisions, components), generator=self.generator, like=self.start)[None]
 
     def with_seeds(self, candidates: Tensor) -> Tensor:
         """Candidates (P, N, D, A) whose first ones are replaced by the plans that were given at the start, as many as fit."""

@@ -70,7 +70,10 @@ class Sum(Composable):
 
     def __call__(self, rollout: Rollout) -> Tensor:
         """(B,) scores."""
-        return sum((_value(part, rollout) for part in self.parts), rollout.latents.new_zeros(rollout.latents.shape[1]))
+        total = rollout.latents.new_zeros(rollout.latents.shape[1])
+        for part in self.parts:
+            total = total + _value(part, rollout)
+        return total
 
 
 class Product(Composable):
