@@ -2,14 +2,15 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
 
-from worldline.cli import main
+from worldline.cli import eval_arguments, main
 from worldline.data import EpisodeStore
 from worldline.envs.pusht import pusht_action_spec
+from worldline.eval.suites.control import PLANNERS, TASKS
 from worldline.interfaces import Clip
 
 STATES = ("agent_x", "agent_y", "agent_angle")
@@ -115,3 +116,32 @@ def test_what_cannot_be_measured_is_refused(
     options = [str(store) if option == "STORE" else option for option in options]
     assert main(["eval", str(world_folder), *options]) == 2
     assert said in capsys.readouterr().err
+
+
+CONTROL = ["--suite", "control", "--environments", "pusht", "--pairs", "1", "--seeds", "1", "--offsets", "6", "--budgets", "40"]
+
+
+@pytest.mark.parametrize("word", ["WORLD", "simulator"])
+def test_control_is_measured_in_a_world_and_in_the_simulator(
+    word: str, world_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A world of random weights, at 5 Hz, acts in Push-T at 10 Hz; the page shows what it imagined beside what happened."""
+    words = [str(world_folder) if word == "WORLD" else word, *CONTROL, "--prompt-frames", "2", "--out", str(tmp_path)]
+    report = measured(capsys, words)
+    names = [figure["name"] for figure in report["suites"]["control"]["figures"]]
+    assert any(name.endswith("cem, 40 frame evaluations: success") for name in names)
+    assert any("gradient cosine" in name for name in names) == (word == "WORLD")
+    assert report["control_plan"]["num_pairs"] == 1
+    assert report["num_episodes"] == 0
+    assert (tmp_path / "index.html").read_text().count('src="data:video/mp4;base64,') == 1
+    assert len((tmp_path / "control" / "attempts.jsonl").read_text().splitlines()) == 1
+
+
+def test_only_control_can_be_measured_in_the_simulator(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["eval", "simulator", "--suite", "video"]) == 2
+    assert "of which only --suite control" in capsys.readouterr().err
+
+
+def test_the_words_are_those_of_the_suite() -> None:
+    assert set(get_args(eval_arguments.Environment)) == set(TASKS)
+    assert set(get_args(eval_arguments.Planner)) == set(PLANNERS)

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import FlagCreatePairsOff, Positional, subcommand
 
+from worldline.cli.eval_arguments import Eval
 from worldline.cli.ingest_arguments import Ingest
 
 # The names of `worldline.data.Fit` and `worldline.dynamics.Size`, repeated because importing them takes seconds; a test compares.
@@ -129,61 +130,6 @@ class Predict:
     samples: int = 1
     fit: Fit = "stretch"
     num_steps: int | None = None
-    seed: int = 0
-    json: Json = False
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Eval:
-    """Measure a world: four suites of figures, each with its floors, intervals over episodes, seeds, and the command that repeats it.
-
-    video: how good the pictures are, 1 to 64 frames ahead. honesty: actions heeded, batches, seeds, drift, steps, spread, long rollouts.
-    physics: ground truth in the latents, occluders, balls after PhyWorld. in-context: whether a longer prompt helps where physics differs.
-    What the data lacks is listed as not measured, and why.
-
-    Example: worldline eval runs/push (a run of `worldline train`: on what it held out)
-
-    Example: worldline eval runs/zoo --data data/zoo/push/validation data/zoo/push/ood --suite video physics --out eval/push
-
-    Writes: OUT/index.html, with its videos inside, OUT/figures.json and OUT/videos.
-
-    Attributes:
-        world: a folder that `worldline train` wrote, a hub repository as owner/name, or the name of a bundled world.
-        data: stores or LeRobotDatasets that the world was not trained on; what its run held out if not given.
-        suite: which suites; all if not given.
-        probe_data: what linear probes are fitted on; what the run was trained on if neither is given, else other measured episodes.
-        out: folder of what is written.
-        sources: only episodes of these sources.
-        episodes: at most as many are read.
-        windows: windows per figure, spread over the episodes.
-        prompt_frames: frames that the world is shown.
-        seeds: noise seeds per figure.
-        samples: futures per window where their spread is measured.
-        long_rollouts: rollouts of 128 frames.
-        num_steps: denoising steps per frame, a power of two; the world's own if not given.
-        batch_size: rows imagined at once; changes memory and time, not the figures.
-        state_names: names of the components of the states, where the data does not say: NAME_x, NAME_angle, NAME_velocity_x ...
-        device: cpu or cuda.
-        seed: of the windows, and the first of the noise.
-        json: print the figures as one JSON object.
-    """
-
-    world: Positional[str]
-    data: tuple[Path, ...] = ()
-    suite: tuple[Literal["video", "honesty", "physics", "in-context"], ...] = ()
-    probe_data: tuple[Path, ...] = ()
-    out: Path = Path("eval")
-    sources: tuple[str, ...] = ()
-    episodes: int = 200
-    windows: int = 64
-    prompt_frames: int = 4
-    seeds: int = 3
-    samples: int = 8
-    long_rollouts: int = 100
-    num_steps: int | None = None
-    batch_size: int = 32
-    state_names: tuple[str, ...] = ()
-    device: Literal["cpu", "cuda"] = "cpu"
     seed: int = 0
     json: Json = False
 

@@ -5,6 +5,7 @@ May import: eval.suites, data, world, the other files of cli. Refuses to know: h
 
 import shlex
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -13,12 +14,25 @@ from worldline.cli.arguments import Eval
 from worldline.cli.load import load_world
 from worldline.cli.report import Report, table
 from worldline.data import EpisodeStore
+from worldline.eval.suites.control import ControlPlan
 from worldline.eval.suites.episodes import Episodes, EvalPlan, held_out_of_run, open_episodes
 from worldline.eval.suites.figures import Figure
-from worldline.eval.suites.report import SUITES, Evaluation, SuiteName, evaluate, floors_text, interval_text, value_text, write_evaluation
+from worldline.eval.suites.report import (
+    SUITES,
+    ControlRun,
+    Evaluation,
+    SuiteName,
+    evaluate,
+    floors_text,
+    interval_text,
+    lead,
+    value_text,
+    write_evaluation,
+)
 from worldline.world import World
 
 _DEFAULTS = Eval(world="")
+SIMULATOR = "simulator"
 _NOT_IN_COMMAND = ("world", "suite", "out", "json")
 
 
@@ -35,23 +49,61 @@ def run(arguments: Eval) -> Report:
     )
     if arguments.episodes < 1:
         raise ValueError(f"--episodes is {arguments.episodes}; give at least 1")
-    world = load_world(arguments.world, arguments.num_steps).to(_device(arguments.device))
-    paths = arguments.data or _data_of_run(arguments.world)
-    sources = arguments.sources or _held_out(paths)
-    episodes = open_episodes(world, paths, sources=sources, max_episodes=arguments.episodes, state_names=arguments.state_names)
-    probed = _probe_data(world, arguments, paths, sources)
-    data = [f"{path} ({'sources that were held out' if sources else 'all sources'})" for path in paths]
+    suites = arguments.suite or SUITES
+    control = ControlRun(plan=_control_plan(arguments), folder=arguments.out / "control") if "control" in suites else None
+    world = None
+    if arguments.world != SIMULATOR:
+        world = load_world(arguments.world, arguments.num_steps).to(_device(arguments.device))
+    elif set(suites) != {"control"}:
+        raise ValueError(f"{SIMULATOR} stands for the true simulator, of which only --suite control can be measured")
+    measured = None if world is None or set(suites) == {"control"} else _measured(world, arguments)
     evaluation = evaluate(
         world,
-        episodes,
+        None if measured is None else measured.episodes,
         plan,
-        commands={suite: _command(arguments, suite) for suite in arguments.suite or SUITES},
-        data=data,
-        probe_episodes=probed,
-        progress=lambda name: print(f"measuring {name} ...", file=sys.stderr),
+        commands={suite: _command(arguments, suite) for suite in suites},
+        data=() if measured is None else measured.data,
+        probe_episodes=None if measured is None else measured.probed,
+        control=control,
+        progress=lambda text: print(text, file=sys.stderr),
     )
     page = write_evaluation(evaluation, arguments.out, title=arguments.world)
     return Report(figures=evaluation.to_dict(), text=_text(evaluation, page))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Measured:
+    """The data that the suites are measured on: episodes, those that probes are fitted on, and what they are in words."""
+
+    episodes: Episodes
+    probed: Episodes | None
+    data: list[str]
+
+
+def _measured(world: World, arguments: Eval) -> _Measured:
+    paths = arguments.data or _data_of_run(arguments.world)
+    sources = arguments.sources or _held_out(paths)
+    episodes = open_episodes(world, paths, sources=sources, max_episodes=arguments.episodes, state_names=arguments.state_names)
+    data = [f"{path} ({'sources that were held out' if sources else 'all sources'})" for path in paths]
+    return _Measured(episodes=episodes, probed=_probe_data(world, arguments, paths, sources), data=data)
+
+
+def _control_plan(arguments: Eval) -> ControlPlan:
+    return ControlPlan(
+        environments=arguments.environments,
+        planners=arguments.planners,
+        frame_evaluations=arguments.budgets,
+        protocols=arguments.protocols,
+        offsets=arguments.offsets,
+        num_pairs=arguments.pairs,
+        num_seeds=arguments.seeds,
+        seed=arguments.seed,
+        horizon=arguments.horizon,
+        execute=arguments.execute,
+        prompt_frames=arguments.prompt_frames,
+        batch_size=arguments.batch_size,
+        in_simulator=arguments.in_simulator,
+    )
 
 
 def _device(name: str) -> torch.device:
@@ -100,11 +152,7 @@ def _command(arguments: Eval, suite: SuiteName) -> str:
 
 
 def _text(evaluation: Evaluation, page: Path) -> str:
-    about = evaluation.about
-    lines = [
-        f"{about['num_parameters']:,} parameters, {about['denoising_steps']} denoising steps per frame; {about['num_episodes']} episodes, "
-        f"{about['num_frames']:,} frames of {', '.join(about['data'])}"
-    ]
+    lines = [lead(evaluation.about)]
     for name, suite in evaluation.suites.items():
         lines += ["", name, ""]
         if suite.figures:

@@ -7,13 +7,13 @@ May import: interfaces, envs.simulator, envs.colors, envs.phrases, envs.mujoco_e
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 
 from worldline.envs.colors import share_of_full
 from worldline.envs.mujoco_camera import MujocoCamera, fixed_view
-from worldline.envs.mujoco_engine import check_physics, load_mujoco
+from worldline.envs.mujoco_engine import check_physics, full_state, load_mujoco, restore_state
 from worldline.envs.phrases import article, sentence
 from worldline.envs.simulator import Act, Attribute, Simulator, Value
 from worldline.interfaces import ActionSpec
@@ -28,6 +28,7 @@ class SuiteScene(Simulator):
 
     extra = "sim-mujoco"
     rate_hz = 20.0
+    restores = "exactly"
     action_spec = ActionSpec(low=(-1.0, -1.0), high=(1.0, 1.0), names=("first", "second"))
     scene: ClassVar[tuple[str, str]]
     camera: ClassVar[str]
@@ -78,6 +79,16 @@ class SuiteScene(Simulator):
     def events(self) -> Mapping[str, bool]:
         """See `Simulator.events`."""
         return self._events
+
+    def save(self) -> object:
+        """See `Simulator.save`: MuJoCo's integration state."""
+        return full_state(self.model, self.data), self._events, frozenset(self._happened)
+
+    def load(self, saved: object) -> None:
+        """See `Simulator.load`."""
+        state, self._events, happened = cast(tuple[np.ndarray, dict[str, bool], set[str]], saved)
+        restore_state(self.model, self.data, state)
+        self._happened = set(happened)
 
     def close(self) -> None:
         """See `Simulator.close`."""

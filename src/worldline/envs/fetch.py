@@ -8,13 +8,13 @@ import enum
 import types
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 
 from worldline.envs.colors import share_of_full
 from worldline.envs.mujoco_camera import MujocoCamera, free_view
-from worldline.envs.mujoco_engine import check_physics, load_mujoco
+from worldline.envs.mujoco_engine import check_physics, full_state, load_mujoco, restore_state
 from worldline.envs.phrases import article, sentence
 from worldline.envs.simulator import Act, Attribute, Simulator, Value
 from worldline.interfaces import ActionSpec
@@ -51,6 +51,7 @@ class FetchPush(Simulator):
     )
     event_names = ("contact", "goal_reached", "fallen")
     policy_names = ("push", "wander", "random")
+    restores = "exactly"
     attributes: ClassVar[tuple[Attribute, ...]] = (
         Attribute(name="block_color", kind="appearance", usual=("black", "blue", "green", "purple"), unusual=("magenta", "cyan")),
         Attribute(name="goal_color", kind="appearance", usual=("red", "orange"), unusual=("lime", "white")),
@@ -129,6 +130,18 @@ class FetchPush(Simulator):
     def events(self) -> Mapping[str, bool]:
         """See `Simulator.events`."""
         return self._events
+
+    def save(self) -> object:
+        """See `Simulator.save`: MuJoCo's integration state, and what the environment last observed."""
+        state = full_state(self._env.model, self._env.data)
+        return state, self._observation, self._events, frozenset(self._happened)
+
+    def load(self, saved: object) -> None:
+        """See `Simulator.load`."""
+        kept = cast(tuple[np.ndarray, dict[str, np.ndarray], dict[str, bool], set[str]], saved)
+        state, self._observation, self._events, happened = kept
+        restore_state(self._env.model, self._env.data, state)
+        self._happened = set(happened)
 
     def policy(self, name: str, generator: np.random.Generator) -> Act:
         """`push` goes behind the block and pushes it to the goal, then elsewhere; `wander` is smooth noise, `random` is not."""

@@ -57,3 +57,20 @@ def check_physics(data: Any, name: str, attributes: Mapping[str, Any]) -> None:
     if restarted or not farthest < FARTHEST_M:
         what = "diverged" if restarted else f"threw something {farthest:.3g} m away"
         raise FloatingPointError(f"the simulation of {name} {what} at {data.time:.2f} s with attributes {dict(attributes)}")
+
+
+def full_state(model: Any, data: Any) -> np.ndarray:
+    """All that the next steps depend on (MuJoCo's integration state: coordinates, velocities, controls, warm start, mocap bodies)."""
+    mujoco = load_mujoco()
+    kind = mujoco.mjtState.mjSTATE_INTEGRATION
+    state = np.empty(mujoco.mj_stateSize(model, kind))
+    mujoco.mj_getState(model, data, state, kind)
+    return state
+
+
+def restore_state(model: Any, data: Any, state: np.ndarray) -> None:
+    """Go back to a `full_state` of the same model, and bring places, contacts and lengths up to date with it."""
+    mujoco = load_mujoco()
+    mujoco.mj_setState(model, data, state, mujoco.mjtState.mjSTATE_INTEGRATION)
+    # Not mj_forward: its solver would move the warm start, and what follows would no longer be the same to the last bit.
+    mujoco.mj_step1(model, data)

@@ -3,8 +3,9 @@
 May import: interfaces, envs.simulator, envs.pusht, numpy, gym-pusht (extra `pusht`). Refuses to know: clips, files.
 """
 
+import copy
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from worldline.envs.pusht.policies import MARGIN, Pusher, Wanderer, distance_to_
 from worldline.envs.pusht.simulator import ARENA_SIZE, draw_scene, make_simulator, pusht_action_spec
 from worldline.envs.simulator import Act, Attribute, Simulator, Value
 
-_STEPS_PER_FRAME = 2  # of the simulator, 0.1 s each
+_STEPS_PER_SECOND = 10.0  # of the simulator
 _HALF_COVERED = 0.5
 
 
@@ -31,6 +32,7 @@ class Push(Simulator):
     )
     event_names = ("contact", "block_at_wall", "goal_half_covered", "goal_reached")
     policy_names = ("push", "goal", "wander", "random")
+    restores = "nearly"
     attributes: ClassVar[tuple[Attribute, ...]] = (
         Attribute(
             name="block_color", kind="appearance", usual=("red", "orange", "blue", "purple", "gray"), unusual=("yellow", "pink", "brown")
@@ -53,30 +55,35 @@ class Push(Simulator):
     def reset(self, seed: int, attributes: Mapping[str, Value]) -> None:
         """See `Simulator.reset`."""
         import pymunk  # noqa: PLC0415
-        from pygame import Color  # noqa: PLC0415
 
         simulator = self._simulator
         simulator.reset(seed=seed)
         self._attributes = dict(attributes)
-        simulator.space.damping = float(attributes["velocity_kept_per_second"])
-        (agent_shape,) = simulator.agent.shapes
-        agent_shape.color = Color(*COLORS[str(attributes["agent_color"])])
-        for shape in simulator.block.shapes:
-            shape.color = Color(*COLORS[str(attributes["block_color"])])
-        for shape in simulator.space.shapes:
-            shape.friction = float(attributes["friction"])
-            shape.elasticity = float(attributes["elasticity"])
-        self._agent_shape = agent_shape
+        (self._agent_shape,) = simulator.agent.shapes
+        self._change(attributes)
         self._walls = [shape for shape in simulator.space.static_body.shapes if isinstance(shape, pymunk.Segment)]
         self._coverage = float(simulator._get_coverage())
         self._start = self.state()[2:5]
         self._events = dict.fromkeys(self.event_names, False)
         self._happened = set()
 
+    def _change(self, attributes: Mapping[str, Value]) -> None:
+        """Give the scene the colours and the physics of this episode."""
+        from pygame import Color  # noqa: PLC0415
+
+        space = self._simulator.space
+        space.damping = float(attributes["velocity_kept_per_second"])
+        self._agent_shape.color = Color(*COLORS[str(attributes["agent_color"])])
+        for shape in self._simulator.block.shapes:
+            shape.color = Color(*COLORS[str(attributes["block_color"])])
+        for shape in space.shapes:
+            shape.friction = float(attributes["friction"])
+            shape.elasticity = float(attributes["elasticity"])
+
     def step(self, action: np.ndarray | None) -> None:
         """See `Simulator.step`."""
         target = np.asarray(action, np.float64)
-        for _ in range(_STEPS_PER_FRAME):
+        for _ in range(round(_STEPS_PER_SECOND / self.rate_hz)):
             *_, info = self._simulator.step(target)
         self._coverage = float(info["coverage"])
         self._events = {
@@ -89,7 +96,8 @@ class Push(Simulator):
 
     def render(self, size: int) -> np.ndarray:
         """See `Simulator.render`."""
-        return draw_scene(self._simulator, size, COLORS[str(self._attributes["table_color"])])
+        table = self._attributes.get("table_color")
+        return draw_scene(self._simulator, size, None if table is None else COLORS[str(table)])
 
     def state(self) -> np.ndarray:
         """See `Simulator.state`."""
@@ -100,6 +108,25 @@ class Push(Simulator):
     def events(self) -> Mapping[str, bool]:
         """See `Simulator.events`."""
         return self._events
+
+    def save(self) -> object:
+        """See `Simulator.save`: pymunk's own copy of its space, cached contacts included, without the environment around it.
+
+        The copy may solve its contacts in another order, which is why a push is restored nearly and not exactly.
+        """
+        simulator = self._simulator
+        things = (simulator.space, simulator.agent, simulator.block, simulator._block_shapes, self._agent_shape, self._walls)
+        copied = copy.deepcopy(things, {id(simulator): simulator})
+        return copied, _centre_of_mass(simulator.block), self._coverage, self._start, self._events, frozenset(self._happened)
+
+    def load(self, saved: object) -> None:
+        """See `Simulator.load`."""
+        simulator = self._simulator
+        kept, centre, self._coverage, self._start, self._events, happened = cast(tuple[Any, ...], saved)
+        things = copy.deepcopy(kept, {id(simulator): simulator})
+        simulator.space, simulator.agent, simulator.block, simulator._block_shapes, self._agent_shape, self._walls = things
+        _put_centre_of_mass(simulator.block, centre)
+        self._happened = set(happened)
 
     def policy(self, name: str, generator: np.random.Generator) -> Act:
         """`push` shoves the block about, `goal` shoves it to the goal, `wander` ignores it, `random` jumps."""
@@ -169,10 +196,45 @@ class Push(Simulator):
         return any(bool(part.shapes_collide(shape).points) for part in self._simulator.block.shapes)
 
 
+class PlainPush(Push):
+    """Push-T as `gym-pusht` draws and simulates it, at its own 10 Hz: what `envs.pusht.PushT` shows. It has no attributes."""
+
+    name = "pusht"
+    rate_hz = _STEPS_PER_SECOND
+    attributes: ClassVar[tuple[Attribute, ...]] = ()
+
+    def _change(self, attributes: Mapping[str, Value]) -> None:
+        """Nothing is changed."""
+
+    def captions(self) -> Sequence[str]:
+        """See `Simulator.captions`."""
+        return ["A blue disc pushes a gray T-shaped block."]
+
+
 def clearance(state: np.ndarray) -> float:
     """Distance of the disc's centre from the block's outline, from a state."""
     agent, origin = complex(state[0], state[1]), complex(state[2], state[3])
     return float(distance_to_block(np.array((agent - origin) * np.exp(-1j * state[4]))))
+
+
+def _centre_of_mass(body: Any) -> tuple[float, float]:
+    """Where pymunk keeps a body to the last bit: the place of its centre of mass."""
+    offset = body.center_of_gravity
+    body.center_of_gravity = (0.0, 0.0)
+    body.angle = body.angle  # recomputes the place of the origin
+    place = tuple(body.position)
+    body.center_of_gravity = offset
+    body.angle = body.angle
+    return place
+
+
+def _put_centre_of_mass(body: Any, place: tuple[float, float]) -> None:
+    """Set what `_centre_of_mass` read. pymunk's copy sets the origin before the offset, which would move the centre by it."""
+    offset = body.center_of_gravity
+    body.center_of_gravity = (0.0, 0.0)
+    body.position = place
+    body.center_of_gravity = offset
+    body.angle = body.angle
 
 
 def _direction(x: float, y: float) -> str:

@@ -56,6 +56,8 @@ class Simulator(ABC):
         policy_names: policies that `policy()` makes, the most interesting one first, "random" among them where there are actions.
         attributes: what differs between episodes.
         determinism: what is promised, in one sentence.
+        restores: whether `save` and `load` go back within an episode: "exactly", so that what follows is the same bit for bit; "nearly",
+            which a test holds to a tolerance; or "no", and an episode has to be run again from its seed.
     """
 
     name: ClassVar[str]
@@ -67,6 +69,7 @@ class Simulator(ABC):
     policy_names: ClassVar[tuple[str, ...]]
     attributes: ClassVar[tuple[Attribute, ...]]
     determinism: ClassVar[str] = "The same seed, attributes and actions give the same episode, bit for bit."
+    restores: ClassVar[Literal["exactly", "nearly", "no"]] = "no"
 
     @abstractmethod
     def reset(self, seed: int, attributes: Mapping[str, Value]) -> None:
@@ -95,6 +98,22 @@ class Simulator(ABC):
     @abstractmethod
     def captions(self) -> Sequence[str]:
         """Many phrasings of what this episode shows: objects, colours, materials, and what happens. Called after the last step."""
+
+    def save(self) -> object:
+        """All that the rest of the episode depends on, for `load`; only where `restores` says so.
+
+        Raises:
+            ValueError: if this domain cannot be restored.
+        """
+        raise ValueError(f"{self.name} cannot be restored; run the episode again from its seed")
+
+    def load(self, saved: object) -> None:
+        """Go back, in the same episode (seed and attributes), to where `save` was called. `saved` stays as it is, for any number of calls.
+
+        Raises:
+            ValueError: if this domain cannot be restored.
+        """
+        raise ValueError(f"{self.name} cannot be restored; run the episode again from its seed")
 
     def close(self) -> None:  # noqa: B027  (most simulators have nothing to release)
         """Release the simulator."""

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -58,6 +58,7 @@ class TwoRoom(Simulator):
     state_names = ("agent_x", "agent_y", "target_x", "target_y", "num_doors", *(f"door_{index}_position" for index in range(3)))
     event_names = ("goal_reached", "wall_contact", "door_passed")
     policy_names = ("expert", "tour", "random")
+    restores = "exactly"
     attributes: ClassVar[tuple[Attribute, ...]] = (
         Attribute(name="agent_color", kind="appearance", usual=("red", "blue", "purple"), unusual=("magenta", "teal")),
         Attribute(name="target_color", kind="appearance", usual=("green", "orange"), unusual=("cyan", "brown")),
@@ -142,6 +143,15 @@ class TwoRoom(Simulator):
     def events(self) -> Mapping[str, bool]:
         """See `Simulator.events`."""
         return self._events
+
+    def save(self) -> object:
+        """See `Simulator.save`: only the dot moves."""
+        return self._env.agent_position.clone(), self._events, frozenset(self._happened)
+
+    def load(self, saved: object) -> None:
+        """See `Simulator.load`."""
+        position, self._events, happened = cast(tuple[torch.Tensor, dict[str, bool], set[str]], saved)
+        self._env.agent_position, self._happened = position.clone(), set(happened)
 
     def policy(self, name: str, generator: np.random.Generator) -> Act:
         """`expert` goes through a door to the target and then on a tour, `tour` goes from one place to another, `random` jitters."""

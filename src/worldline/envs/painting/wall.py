@@ -121,6 +121,10 @@ class PaintedRoom(Simulator):
         """The tool, and the painted share of every part of the room."""
         return self._state.copy()
 
+    def canvas(self, size: int) -> np.ndarray:
+        """The paint alone, without room and arm: (size, size, 4), red, green, blue times opacity, and opacity, means over areas."""
+        return self._pixels.reshape(size, SIZE // size, size, SIZE // size, 4).mean((1, 3))
+
     def events(self) -> Mapping[str, bool]:
         """What is spoiled or finished by now; paint stays where it is."""
         return dict(self._events)

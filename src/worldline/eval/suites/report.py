@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args
 from worldline.data import write_video
 from worldline.eval.page import Html, Page, chart, code, heading, paragraph, side_by_side_charts, table, video
 from worldline.eval.panels import Panel, draw_panels
+from worldline.eval.suites.control import ControlPlan, measure_control
 from worldline.eval.suites.episodes import Episodes, EvalPlan
 from worldline.eval.suites.figures import Figure, Film, Suite
 from worldline.eval.suites.honesty import measure_honesty
@@ -22,14 +23,16 @@ from worldline.eval.suites.physics import measure_physics
 from worldline.eval.suites.video import measure_video
 from worldline.world import World
 
-SuiteName = Literal["video", "honesty", "physics", "in-context"]
-SUITES: tuple[SuiteName, ...] = get_args(SuiteName)
+SuiteName = Literal["video", "honesty", "physics", "in-context", "control"]
+SUITES: tuple[SuiteName, ...] = tuple(name for name in get_args(SuiteName) if name != "control")
+"""Suites that need data and nothing else; `control` needs simulators and time, so it is run when it is asked for."""
 
 _LEADS: dict[SuiteName, str] = {
     "video": "How good the pictures are, beside what needs no world.",
     "honesty": "Whether the other figures mean what they say.",
     "physics": "Whether the world knows what is there and how it moves.",
     "in-context": "Whether a longer prompt makes better predictions where the physics differs between episodes.",
+    "control": "From a start to a goal picture that a real episode reached: planned in the world, done in the simulator.",
 }
 
 
@@ -58,30 +61,46 @@ class Evaluation:
         return {**self.about, "suites": suites}
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ControlRun:
+    """The suite `control`: how much of it, and the folder in which attempts are kept."""
+
+    plan: ControlPlan
+    folder: Path
+
+
 def evaluate(
-    world: World,
-    episodes: Episodes,
+    world: World | None,
+    episodes: Episodes | None,
     plan: EvalPlan,
     *,
     commands: Mapping[SuiteName, str],
     data: Sequence[str],
     probe_episodes: Episodes | None = None,
-    progress: Callable[[SuiteName], None] = lambda name: None,
+    control: ControlRun | None = None,
+    progress: Callable[[str], None] = lambda text: None,
 ) -> Evaluation:
     """Run the suites that `commands` names.
 
     Args:
-        world: to measure.
-        episodes: that it was not trained on.
+        world: to measure; None stands for the true simulator, of which only `control` can be measured.
+        episodes: that it was not trained on; only `control` goes without.
         plan: how much.
         commands: suite -> the words that run it again.
         data: what the episodes are, in words.
         probe_episodes: that linear probes are fitted on; other measured episodes if None.
-        progress: called with the name of each suite as it begins.
+        control: how much of the suite `control`.
+        progress: called with what begins.
     """
     suites: dict[SuiteName, Suite] = {}
     for name in commands:
-        progress(name)
+        progress(f"measuring {name} ...")
+        if name == "control":
+            assert control is not None
+            suites[name] = measure_control(world, control.plan, control.folder, progress=progress)
+            continue
+        assert world is not None
+        assert episodes is not None
         match name:
             case "video":
                 suites[name] = measure_video(world, episodes, plan)
@@ -92,16 +111,18 @@ def evaluate(
             case "in-context":
                 suites[name] = measure_in_context(world, episodes, plan)
     about = {
-        "fingerprint": world.fingerprint(),
-        "num_parameters": sum(parameter.numel() for parameter in world.parameters()),
-        "provenance": dict(world.config.provenance),
-        "denoising_steps": world.sampler.num_steps,
+        "fingerprint": "none: the true simulator" if world is None else world.fingerprint(),
+        "num_parameters": 0 if world is None else sum(parameter.numel() for parameter in world.parameters()),
+        "provenance": {} if world is None else dict(world.config.provenance),
+        "denoising_steps": 0 if world is None else world.sampler.num_steps,
         "data": list(data),
-        "num_episodes": len(episodes),
-        "num_frames": sum(episodes.lengths()),
-        "rate_hz": world.config.rate_hz,
+        "num_episodes": 0 if episodes is None else len(episodes),
+        "num_frames": 0 if episodes is None else sum(episodes.lengths()),
+        "rate_hz": None if world is None else world.config.rate_hz,
         "plan": asdict(plan),
     }
+    if control is not None:
+        about["control_plan"] = asdict(control.plan)
     return Evaluation(about=about, suites=suites, commands=commands)
 
 
@@ -113,12 +134,8 @@ def write_evaluation(evaluation: Evaluation, folder: Path, *, title: str) -> Pat
     partial.replace(folder / "figures.json")
     about = evaluation.about
     trained = ", ".join(f"{name}: {value}" for name, value in about["provenance"].items()) or "not recorded"
-    page = Page(
-        f"Evaluation of {title}",
-        f"{about['num_parameters']:,} parameters, {about['denoising_steps']} denoising steps per frame. Measured on "
-        f"{about['num_episodes']} episodes ({about['num_frames']:,} frames) of {', '.join(about['data'])}.",
-    )
-    intro = [paragraph(f"Trained on: {trained}. Weights: {about['fingerprint'][:16]}.")]
+    page = Page(f"Evaluation of {title}", lead(about))
+    intro = [paragraph(f"Trained on: {trained}. Weights: {about['fingerprint'][:16]}.")] if about["num_parameters"] else []
     intro.append(paragraph("Intervals: 95 %, bootstrapped over episodes. Floors need no world; docs/eval.md says how to read each figure."))
     page.section("What was measured", *intro, anchor="about")
     for name, suite in evaluation.suites.items():
@@ -135,6 +152,16 @@ def write_evaluation(evaluation: Evaluation, folder: Path, *, title: str) -> Pat
         blocks += [heading("The command that reproduces these figures"), code(evaluation.commands[name])]
         page.section(name.capitalize(), *blocks, anchor=name)
     return page.write(folder / "index.html")
+
+
+def lead(about: Mapping[str, Any]) -> str:
+    """What was measured on what, in a line."""
+    if not about["num_parameters"]:
+        return "The true simulator in the place of a world: what is missed here is the planners' own error."
+    size = f"{about['num_parameters']:,} parameters, {about['denoising_steps']} denoising steps per frame"
+    if not about["num_episodes"]:
+        return f"{size}."
+    return f"{size}; {about['num_episodes']} episodes, {about['num_frames']:,} frames of {', '.join(about['data'])}"
 
 
 def value_text(figure: Figure) -> str:

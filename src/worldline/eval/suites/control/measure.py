@@ -1,0 +1,227 @@
+"""The control suite: success with its floors, against budget and time; predicted beside realised cost; batches; gradients; films.
+
+May import: eval.metrics, eval.suites.figures, world, envs, its siblings. Refuses to know: the command line.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from worldline.envs.simulator import Simulator
+from worldline.eval.metrics import bootstrap_interval
+from worldline.eval.suites.control.attempt import Attempt, batch_difference, try_pair
+from worldline.eval.suites.control.gradients import gradient_cosine
+from worldline.eval.suites.control.pairs import Pair, find_pairs, random_policy, solved_by
+from worldline.eval.suites.control.plan import ControlPlan
+from worldline.eval.suites.control.planners import make_planner
+from worldline.eval.suites.control.records import Key, Records, Scene
+from worldline.eval.suites.control.subject import History, LearnedSubject, SimulatorSubject, Subject, packing_of, plain_packing
+from worldline.eval.suites.control.summary import Trial, attempt_films, budget_lines, refused_text, time_lines, trial_figures
+from worldline.eval.suites.control.tasks import TASKS, Task
+from worldline.eval.suites.figures import Figure, Line, Sample, Suite
+from worldline.interfaces import Objective, Planner, State
+from worldline.world import World
+
+NUM_RANDOM = 5
+"""Runs of random actions per pair behind the random floor, none of them among those that a strict pair withstood."""
+
+_SIZE = 64  # of pictures where there is no learned world to say it
+_HORIZONS = (1, 2, 4, 8)
+
+
+@dataclass(kw_only=True, slots=True)
+class _Stage:
+    """One environment: its task, the simulator that is acted in, the world that plans are made in, and where attempts are kept."""
+
+    task: Task
+    simulator: Simulator
+    subject: Subject
+    size: int
+    plan: ControlPlan
+    records: Records
+    progress: Callable[[str], None]
+
+    def horizon(self, scene: Scene) -> int:
+        """Frames of the world per plan."""
+        return self.plan.horizon_for(scene.offset, self.subject.packing.frame_skip)
+
+
+def measure_control(world: World | None, plan: ControlPlan, folder: Path, *, progress: Callable[[str], None] = lambda text: None) -> Suite:
+    """Measure a learned world's plans; or, with `in_simulator` or no world, the same planners in the true simulator.
+
+    Attempts are kept in `folder`: the same call goes on where it was broken off.
+
+    Raises:
+        ValueError: if the world does not fit an environment.
+    """
+    size = _SIZE if world is None else world.config.tokenizer.image_size
+    name = "simulator" if world is None or plan.in_simulator else world.fingerprint()
+    rate = None if world is None else world.config.rate_hz
+    steps = None if world is None else world.sampler.num_steps
+    setup = {"world": name, "rate_hz": rate, "steps": steps, "size": size, "seed": plan.seed, "horizon": plan.horizon}
+    records = Records(folder, setup | {"execute": plan.execute, "prompt_frames": plan.prompt_frames})
+    parts, missing = [], {}
+    for environment in plan.environments:
+        task = TASKS[environment]
+        try:
+            simulators = task.make(), task.make()
+        except ImportError as error:
+            missing[environment] = str(error)
+            continue
+        subject = _subject(world, plan, task, simulators, size)
+        stage = _Stage(task=task, simulator=simulators[0], subject=subject, size=size, plan=plan, records=records, progress=progress)
+        for protocol in plan.protocols:
+            parts += [_measure_scene(stage, Scene(environment=environment, protocol=protocol, offset=offset)) for offset in plan.offsets]
+        for simulator in simulators:
+            simulator.close()
+    return Suite(
+        name="control",
+        figures=tuple(figure for part in parts for figure in part.figures),
+        lines=tuple(line for part in parts for line in part.lines),
+        films=tuple(film for part in parts for film in part.films),
+        not_measured=missing | {what: why for part in parts for what, why in part.not_measured.items()},
+    )
+
+
+def _subject(world: World | None, plan: ControlPlan, task: Task, simulators: tuple[Simulator, Simulator], size: int) -> Subject:
+    acted, imagined = simulators
+    if world is not None and not plan.in_simulator:
+        return LearnedSubject(world, acted, prompt_frames=plan.prompt_frames)
+    packing = plain_packing(acted) if world is None else packing_of(world, acted)
+    return SimulatorSubject(task, imagined, packing, size=size)
+
+
+def _measure_scene(stage: _Stage, scene: Scene) -> Suite:
+    plan = stage.plan
+    stage.progress(f"{scene}: looking for {plan.num_pairs} pairs")
+    found = find_pairs(
+        stage.task,
+        stage.simulator,
+        protocol="strict" if scene.protocol == "strict" else "moderate",
+        offset=scene.offset,
+        count=plan.num_pairs,
+        budget=plan.budget_for(scene.offset),
+        context_frames=(plan.prompt_frames - 1) * stage.subject.packing.frame_skip + 1,
+        size=stage.size,
+        seed=plan.seed,
+    )
+    if not found.pairs:
+        return Suite(name="control", not_measured={str(scene): f"no pair is hard enough: {refused_text(found)}"})
+    floors = _floors(stage, scene, found.pairs)
+    figures: list[Figure] = []
+    keys: list[Key] = []
+    results: dict[Trial, list[Attempt]] = {}
+    for planner in plan.planners:
+        for budget in plan.frame_evaluations:
+            trial = Trial(scene=scene, planner=planner, frame_evaluations=budget)
+            attempts = _attempts(stage, trial, found.pairs)
+            figures += trial_figures(trial, attempts, plan=plan, floors=floors, found=found)
+            keys += list(attempts)
+            results[trial] = list(attempts.values())
+    figures.append(_batch_figure(stage, scene, found.pairs[0]))
+    more = _gradients(stage, scene, found.pairs)
+    films = attempt_films(stage.records, keys, found.pairs, count=plan.num_films, rate_hz=stage.simulator.rate_hz)
+    lines = (*budget_lines(scene, results), *time_lines(scene, results), *more.lines)
+    return replace(more, figures=(*figures, *more.figures), lines=lines, films=films)
+
+
+def _floors(stage: _Stage, scene: Scene, pairs: Sequence[Pair]) -> dict[str, float]:
+    """Success of what needs no world, on the same pairs."""
+    budget, simulator = stage.plan.budget_for(scene.offset), stage.simulator
+    still, random = 0, 0
+    for pair in pairs:
+        pair.enter(simulator)
+        stay = stage.task.stay(simulator)
+        still += solved_by(stage.task, simulator, pair, lambda action=stay: action, budget=budget)
+        for index in range(NUM_RANDOM):
+            pair.enter(simulator)
+            random += solved_by(stage.task, simulator, pair, random_policy(simulator, pair.seed, 1000 + index), budget=budget)
+    return {"random actions": random / (len(pairs) * NUM_RANDOM), "standing still": still / len(pairs)}
+
+
+def _attempts(stage: _Stage, trial: Trial, pairs: Sequence[Pair]) -> dict[Key, Attempt]:
+    attempts: dict[Key, Attempt] = {}
+    plan, horizon = stage.plan, stage.horizon(trial.scene)
+
+    def solve(state: State, objective: Objective) -> Planner:
+        return make_planner(
+            trial.planner,
+            stage.subject.world,
+            objective,
+            horizon=horizon,
+            frame_evaluations=trial.frame_evaluations,
+            batch_size=plan.batch_size,
+        )
+
+    for seed in range(plan.seed, plan.seed + plan.num_seeds):
+        for index, pair in enumerate(pairs):
+            key = trial.key(seed, index)
+            attempt = stage.records.get(key)
+            if attempt is None:
+                attempt, film = try_pair(
+                    stage.subject,
+                    stage.task,
+                    stage.simulator,
+                    pair,
+                    solve,
+                    budget=plan.budget_for(trial.scene.offset),
+                    execute=plan.execute_for(horizon),
+                    seed=seed,
+                    size=stage.size,
+                )
+                stage.records.add(key, attempt, film if index < 2 * plan.num_films else None)
+            attempts[key] = attempt
+            solved = sum(one.solved for one in attempts.values())
+            stage.progress(f"{trial}: {len(attempts)} of {plan.num_seeds * len(pairs)}, {solved} solved")
+    return attempts
+
+
+def _batch_figure(stage: _Stage, scene: Scene, pair: Pair) -> Figure:
+    horizon, seed = stage.horizon(scene), stage.plan.seed
+    state = stage.subject.look(History.of(pair))
+    objective = stage.subject.objective(pair, state)
+
+    def make(batch_size: int) -> Planner:
+        world = stage.subject.world
+        return make_planner("cem", world, objective, horizon=horizon, frame_evaluations=32 * horizon, batch_size=batch_size)
+
+    value = batch_difference(stage.subject, state, make, seed=seed)
+    note = "the same search, its candidates imagined one at a time and 16 at a time, in units of half the bounds; 0: alike"
+    name = f"{scene}: largest difference of a plan between batches of 1 and 16"
+    return Figure(name=name, value=value, sample=Sample(num_windows=1, num_episodes=1, seeds=(seed,)), note=note)
+
+
+def _gradients(stage: _Stage, scene: Scene, pairs: Sequence[Pair]) -> Suite:
+    what = f"{scene}: gradient cosine with the simulator"
+    subject, plan = stage.subject, stage.plan
+    if not isinstance(subject, LearnedSubject):
+        return Suite(name="control", not_measured={what: "plans are made in the simulator itself"})
+    figures, means = [], {}
+    for horizon in _HORIZONS:
+        if horizon * subject.packing.frame_skip > scene.offset:
+            continue
+        stage.progress(f"{scene}: gradients over {horizon} frames")
+        some = pairs[: plan.num_gradients]
+        found = [gradient_cosine(subject, stage.simulator, pair, horizon=horizon, seed=plan.seed) for pair in some]
+        known = torch.tensor([value for value in found if value is not None])
+        if not len(known):
+            continue
+        means[horizon] = float(known.mean())
+        note = "of the picture's squared difference from the goal's, by the actions; the simulator's by central differences"
+        figures.append(
+            Figure(
+                name=f"{what}, horizon {horizon}",
+                value=means[horizon],
+                interval=bootstrap_interval(known),
+                floors={"a random direction": 0.0},
+                sample=Sample(num_windows=len(known), num_episodes=len(known), seeds=(plan.seed,)),
+                note=note,
+            )
+        )
+    if len(means) < 2:
+        return Suite(name="control", figures=tuple(figures))
+    series = {"cosine": list(means.values())}
+    line = Line(title=what, series=series, x=[float(one) for one in means], x_label="frames of the world", y_label="cosine")
+    return Suite(name="control", figures=tuple(figures), lines=(line,))

@@ -1,0 +1,98 @@
+"""Planners by name, sized to a budget of frame evaluations per decision: candidates x frames x passes per frame.
+
+May import: control. Refuses to know: worlds, objectives.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from worldline.control import CEM, MPPI, CEMConfig, MPPIConfig, RandomShooting, RandomShootingConfig
+from worldline.interfaces import Objective, Planner, World
+
+Build = Callable[[World, Objective, int, int, int], Planner]
+"""(world, objective, horizon, rollouts that may be paid for, candidates rolled out at a time) -> planner."""
+
+
+def passes_per_frame(world: World) -> int:
+    """Passes of a network that an imagined frame takes: what the world says, else a learned world's denoising steps, else 1."""
+    said = getattr(world, "evaluations_per_frame", None)
+    return int(getattr(getattr(world, "sampler", None), "num_steps", 1) if said is None else said)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Iterations:
+    """A number of rollouts split into iterations of a search.
+
+    Attributes:
+        num_candidates: rollouts per iteration.
+        num_iterations: iterations.
+    """
+
+    num_candidates: int
+    num_iterations: int
+
+
+def split_into_iterations(num_rollouts: int) -> Iterations:
+    """As many candidates as iterations would be too narrow a search and too long a one: four times as many, and at most ten iterations.
+
+    Raises:
+        ValueError: if there is nothing to split.
+    """
+    if num_rollouts < 1:
+        raise ValueError(f"{num_rollouts} rollouts; give a budget of at least one")
+    iterations = max(1, min(10, round(math.sqrt(num_rollouts / 4))))
+    return Iterations(num_candidates=num_rollouts // iterations, num_iterations=iterations)
+
+
+def _random(world: World, objective: Objective, horizon: int, num_rollouts: int, batch_size: int) -> Planner:
+    config = RandomShootingConfig(horizon=horizon, num_candidates=num_rollouts, correlation=0.5, batch_size=batch_size)
+    return RandomShooting(world, objective, config)
+
+
+def _cem(world: World, objective: Objective, horizon: int, num_rollouts: int, batch_size: int) -> Planner:
+    split = split_into_iterations(num_rollouts)
+    config = CEMConfig(
+        horizon=horizon,
+        num_candidates=split.num_candidates,
+        num_iterations=split.num_iterations,
+        num_elites=max(1, split.num_candidates // 10),
+        correlation=0.5,
+        batch_size=batch_size,
+    )
+    return CEM(world, objective, config)
+
+
+def _mppi(world: World, objective: Objective, horizon: int, num_rollouts: int, batch_size: int) -> Planner:
+    split = split_into_iterations(num_rollouts)
+    config = MPPIConfig(
+        horizon=horizon,
+        num_candidates=max(1, split.num_candidates - 1),  # the average is scored, too
+        num_iterations=split.num_iterations,
+        temperature=0.05,
+        correlation=0.5,
+        batch_size=batch_size,
+    )
+    return MPPI(world, objective, config)
+
+
+PLANNERS: dict[str, Build] = {"random": _random, "cem": _cem, "mppi": _mppi}
+"""Planners that search, by name."""
+
+
+def make_planner(name: str, world: World, objective: Objective, *, horizon: int, frame_evaluations: int, batch_size: int) -> Planner:
+    """A planner within a budget: it imagines at most `frame_evaluations` frames, passes counted, per plan, but one rollout at least.
+
+    Raises:
+        ValueError: if there is no such planner.
+    """
+    if name not in PLANNERS:
+        raise ValueError(f"planner {name!r} is unknown; choose one of {', '.join(PLANNERS)}")
+    num_rollouts = max(1, frame_evaluations // (horizon * passes_per_frame(world)))
+    return PLANNERS[name](world, objective, horizon, num_rollouts, batch_size)
+
+
+def settings_of(planner: Any) -> str:
+    """A planner's settings, for the record."""
+    return repr(getattr(planner, "config", type(planner).__name__))

@@ -1,0 +1,90 @@
+"""What attempts came to, kept on disk line by line, so that a suite that was broken off goes on where it was.
+
+May import: data, torch, its siblings. Refuses to know: worlds, planners, figures.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from worldline.data import to_float, to_uint8
+from worldline.eval.suites.control.attempt import Attempt, Shown
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scene:
+    """Environment, protocol, and simulator frames from start to goal."""
+
+    environment: str
+    protocol: str
+    offset: int
+
+    def __str__(self) -> str:
+        return f"{self.environment}, {self.protocol}, offset {self.offset}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Key:
+    """Which attempt."""
+
+    scene: Scene
+    planner: str
+    frame_evaluations: int
+    seed: int
+    pair: int
+
+    def __str__(self) -> str:
+        scene = f"{self.scene.environment}/{self.scene.protocol}/{self.scene.offset}"
+        return f"{scene}/{self.planner}/{self.frame_evaluations}/{self.seed}/{self.pair}"
+
+
+class Records:
+    """Attempts by key, in `folder/attempts.jsonl`, and films of some of them in `folder/films`.
+
+    Args:
+        folder: made if it is not there.
+        setup: all that attempts depend on besides their key; those of another setup are not read.
+    """
+
+    def __init__(self, folder: Path, setup: Mapping[str, object]) -> None:
+        self.folder = folder
+        self._setup = json.dumps(setup, sort_keys=True, default=str)
+        self._found: dict[str, Attempt] = {}
+        (folder / "films").mkdir(parents=True, exist_ok=True)
+        self._path = folder / "attempts.jsonl"
+        for line in self._path.read_text(encoding="utf-8").splitlines() if self._path.exists() else ():
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError:
+                continue  # the line that was being written when the run was broken off
+            if row["setup"] == self._setup:
+                values = row["attempt"]
+                lists = {name: tuple(values[name]) for name in ("predicted", "realised", "seconds")}
+                self._found[row["key"]] = Attempt(**values | lists)
+
+    def get(self, key: Key) -> Attempt | None:
+        """What is known of an attempt."""
+        return self._found.get(str(key))
+
+    def add(self, key: Key, attempt: Attempt, film: Shown | None = None) -> None:
+        """Keep an attempt, and its film if there is one."""
+        self._found[str(key)] = attempt
+        if film is not None:
+            torch.save([to_uint8(film.real), to_uint8(film.imagined)], self._film(key))
+        line = json.dumps({"key": str(key), "setup": self._setup, "attempt": attempt.to_dict()})
+        start = "" if not self._path.exists() or self._path.read_bytes()[-1:] in (b"\n", b"") else "\n"
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(f"{start}{line}\n")
+
+    def film(self, key: Key) -> Shown | None:
+        """The film of an attempt, if it was kept."""
+        if not self._film(key).is_file():
+            return None
+        real, imagined = torch.load(self._film(key), weights_only=True)
+        return Shown(real=to_float(real), imagined=to_float(imagined))
+
+    def _film(self, key: Key) -> Path:
+        return self.folder / "films" / f"{str(key).replace('/', '_')}.pt"

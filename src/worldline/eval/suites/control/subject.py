@@ -1,0 +1,195 @@
+"""What is measured: a learned world that sees pictures, or the true simulator in its place, behind one face.
+
+May import: envs, reward, world, torch, numpy, `tasks`, `pairs`. Refuses to know: planners, figures.
+
+Shapes: P frames of a prompt, S tokens, C channels, A components of the world's action, a of the simulator's, H, W pixels.
+"""
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from worldline.envs.simulator import Simulator
+from worldline.envs.simulator_world import SimulatorWorld
+from worldline.eval.suites.control.pairs import Pair, goal_tensor
+from worldline.eval.suites.control.tasks import StateGoal, Task
+from worldline.interfaces import Objective, Rollout, State
+from worldline.interfaces import World as AnyWorld
+from worldline.reward import GoalLatent, moving_token_weights
+from worldline.world import World
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Packing:
+    """How one action of a world becomes actions of a simulator that runs faster.
+
+    Attributes:
+        frame_skip: simulator frames per frame of the world.
+        held: whether one action (a,) is held for all of them; else the world's action is all of theirs side by side.
+        num_components: a, of one action of the simulator.
+    """
+
+    frame_skip: int
+    held: bool
+    num_components: int
+
+    def unpack(self, action: np.ndarray) -> np.ndarray:
+        """An action (A,) of the world -> (frame_skip, a)."""
+        return np.repeat(action[None], self.frame_skip, axis=0) if self.held else action.reshape(self.frame_skip, self.num_components)
+
+    def pack(self, actions: np.ndarray) -> np.ndarray:
+        """Actions (n * frame_skip, a) -> (n, A); the mean of those that a world would have held."""
+        groups = actions.reshape(-1, self.frame_skip, self.num_components)
+        return groups.mean(1) if self.held else groups.reshape(len(groups), -1)
+
+
+@dataclass(kw_only=True, slots=True)
+class History:
+    """What has happened in an attempt, at the simulator's rate: frames (3, H, W) and the actions (a,) between them, the context first."""
+
+    pair: Pair
+    frames: list[Tensor]
+    actions: list[np.ndarray]
+    taken: list[np.ndarray] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, pair: Pair) -> "History":
+        """At the start."""
+        before = len(pair.context) - 1
+        return cls(pair=pair, frames=list(pair.context), actions=list(pair.actions[len(pair.actions) - before :]))
+
+    def add(self, action: np.ndarray, frame: Tensor) -> None:
+        """One more frame, which `action` led to."""
+        self.actions.append(action)
+        self.taken.append(action)
+        self.frames.append(frame)
+
+
+class Subject(Protocol):
+    """A world that plans are made in, and how it looks at what really happens."""
+
+    @property
+    def world(self) -> AnyWorld:
+        """In which plans are made."""
+        ...
+
+    @property
+    def packing(self) -> Packing:
+        """How its actions become the simulator's."""
+        ...
+
+    def look(self, history: History) -> State:
+        """The state, batch 1, after what has happened."""
+        ...
+
+    def objective(self, pair: Pair, state: State) -> Objective:
+        """The distance to the pair's goal; `state` is that of the start."""
+        ...
+
+
+class LearnedSubject:
+    """A learned world, which sees the last `prompt_frames` frames and the picture of the goal.
+
+    Raises:
+        ValueError: if the world's actions or rate do not fit the simulator's.
+    """
+
+    def __init__(self, world: World, simulator: Simulator, *, prompt_frames: int) -> None:
+        self.world: World = world
+        self.packing = packing_of(world, simulator)
+        self.prompt_frames = prompt_frames
+
+    @torch.no_grad()
+    def look(self, history: History) -> State:
+        """See `Subject.look`."""
+        skip = self.packing.frame_skip
+        count = min(self.prompt_frames, (len(history.frames) - 1) // skip + 1)
+        span = (count - 1) * skip
+        frames = torch.stack(history.frames[len(history.frames) - 1 - span :: skip])
+        actions = None
+        if count > 1:
+            packed = self.packing.pack(np.stack(history.actions[len(history.actions) - span :]))
+            actions = torch.from_numpy(packed.astype(np.float32))[None]
+        device = self.world.tokenizer.encoder_position.device
+        return self.world.prompt(frames[None].to(device), None if actions is None else actions.to(device))
+
+    @torch.no_grad()
+    def objective(self, pair: Pair, state: State) -> Objective:
+        """See `Subject.objective`: in latents, tokens weighted by how much they differ between start and goal."""
+        goal = self.goal_latent(pair)
+        return GoalLatent(goal, over_time="mean", token_weights=moving_token_weights(torch.stack([state.latent[0], goal])))
+
+    @torch.no_grad()
+    def goal_latent(self, pair: Pair) -> Tensor:
+        """(S, C): the picture of the goal, as if nothing moved in it."""
+        still = pair.goal_frame.expand(self.world.config.tokenizer.window, -1, -1, -1)
+        return self.world.prompt(still[None].to(self.world.tokenizer.encoder_position.device)).latent[0]
+
+
+class SimulatorSubject:
+    """The true simulator, which is shown the truth: what its planners miss is their own fault.
+
+    Args:
+        task: what counts as solved; the objective is its continuous form.
+        simulator: a second one beside that which is acted in.
+        packing: as of the world that it stands in for.
+        size: side of its pictures.
+    """
+
+    def __init__(self, task: Task, simulator: Simulator, packing: Packing, *, size: int) -> None:
+        self.task, self.packing = task, packing
+        self.world: SimulatorWorld = SimulatorWorld(
+            simulator, size=size, frame_skip=packing.frame_skip, held=packing.held, nearly=True, read=lambda: task.read(simulator)
+        )
+
+    def look(self, history: History) -> State:
+        """See `Subject.look`."""
+        pair = history.pair
+        return self.world.start(pair.seed, pair.attributes, np.concatenate([pair.actions, *(action[None] for action in history.taken)]))
+
+    def objective(self, pair: Pair, state: State) -> Objective:
+        """See `Subject.objective`."""
+        return StateGoal(task=self.task, start=goal_tensor(pair.start), goal=goal_tensor(pair.goal))
+
+
+def packing_of(world: World, simulator: Simulator) -> Packing:
+    """How a learned world's actions fit a simulator.
+
+    Raises:
+        ValueError: if they do not.
+    """
+    assert simulator.action_spec is not None
+    dim, rate = simulator.action_spec.dim, world.config.rate_hz
+    frame_skip = 1 if rate is None else round(simulator.rate_hz / rate)
+    if rate is not None and (frame_skip < 1 or abs(frame_skip * rate - simulator.rate_hz) > 0.01 * simulator.rate_hz):
+        raise ValueError(f"the world runs at {rate:g} Hz, {simulator.name} at {simulator.rate_hz:g} Hz or a whole fraction of it")
+    if world.action_spec is None or world.action_spec.dim not in (dim, dim * frame_skip):
+        has = 0 if world.action_spec is None else world.action_spec.dim
+        raise ValueError(f"the world's actions have {has} components; {simulator.name} needs {dim}, held, or {dim * frame_skip}")
+    held = world.action_spec.dim == dim and frame_skip > 1
+    wanted = simulator.action_spec.low * (1 if held else frame_skip), simulator.action_spec.high * (1 if held else frame_skip)
+    if not (np.allclose(wanted[0], world.action_spec.low) and np.allclose(wanted[1], world.action_spec.high)):
+        raise ValueError(
+            f"the world's actions are bounded by {world.action_spec.low} and {world.action_spec.high}, those of {simulator.name} by "
+            f"{wanted[0]} and {wanted[1]}; choose the environment that the world was trained in"
+        )
+    return Packing(frame_skip=frame_skip, held=held, num_components=dim)
+
+
+def plain_packing(simulator: Simulator) -> Packing:
+    """One frame of the simulator per frame of the world."""
+    assert simulator.action_spec is not None
+    return Packing(frame_skip=1, held=False, num_components=simulator.action_spec.dim)
+
+
+def frame_costs(objective: Objective, latents: Tensor) -> list[float]:
+    """The cost of each of latents (T, S, C) by itself: minus the objective's score of it."""
+    scores = [objective(_alone(latent)) for latent in latents]
+    return [-float(score) for score in scores]
+
+
+def _alone(latent: Tensor) -> Rollout:
+    return Rollout(latents=latent[None, None, None], actions=None, state=State(latent=latent[None], position=0))

@@ -1,0 +1,50 @@
+"""Planners keep to their budgets."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from worldline.eval.suites.control.planners import PLANNERS, make_planner, passes_per_frame, split_into_iterations
+from worldline.testing import PointMassWorld
+
+
+@pytest.mark.parametrize("name", list(PLANNERS))
+@pytest.mark.parametrize("budget", [60, 1000, 4000])
+def test_no_more_frames_are_imagined_than_the_budget_allows(name: str, budget: int) -> None:
+    frames = 0
+
+    class Counting(PointMassWorld):
+        def rollout(self, state: Any, actions: Any, **options: Any) -> Any:
+            nonlocal frames
+            frames += actions.shape[0] * actions.shape[1]
+            return super().rollout(state, actions, **options)
+
+    world = Counting()
+    planner = make_planner(name, world, world.objective(), horizon=5, frame_evaluations=budget, batch_size=64)
+    plan = planner.plan(world.state(torch.tensor([[0.3, 0.2, 0.0, 0.0]])), seed=0)
+    assert 0.5 * budget <= frames <= budget
+    assert frames == plan.num_evaluations * 5
+
+
+def test_passes_are_what_a_world_says() -> None:
+    assert passes_per_frame(PointMassWorld()) == 1
+    learned: Any = SimpleNamespace(sampler=SimpleNamespace(num_steps=4))
+    assert passes_per_frame(learned) == 4
+    spoken: Any = SimpleNamespace(sampler=SimpleNamespace(num_steps=4), evaluations_per_frame=2)
+    assert passes_per_frame(spoken) == 2
+
+
+def test_a_budget_is_split_into_iterations_that_pay_for_it() -> None:
+    for count in (1, 2, 7, 50, 200, 3200, 12800):
+        split = split_into_iterations(count)
+        assert 0.8 * count <= split.num_candidates * split.num_iterations <= count
+        assert split.num_candidates >= split.num_iterations
+    with pytest.raises(ValueError, match="at least one"):
+        split_into_iterations(0)
+
+
+def test_an_unknown_planner_is_refused() -> None:
+    with pytest.raises(ValueError, match="choose one of random, cem"):
+        make_planner("wish", PointMassWorld(), PointMassWorld().objective(), horizon=5, frame_evaluations=9, batch_size=1)
