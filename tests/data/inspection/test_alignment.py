@@ -113,3 +113,16 @@ def test_copies_of_one_episode_prove_nothing() -> None:
     found = measure_alignment([actions[1]] * 12, [motions[0]] * 12)
     assert found.joint.lag is None
     assert not any(component.is_misaligned for component in found.components)
+
+
+def test_an_answer_that_grows_beyond_the_nearest_lags_is_looked_at_whole() -> None:
+    generator = np.random.default_rng(0)
+    actions = [generator.normal(size=(80, 1)) for _ in range(30)]
+    answers = [
+        [np.roll(rows, lag, 0)[:-1] + noise * generator.normal(size=(79, 1)) for lag, noise in ((4, 1.6), (5, 1.2), (6, 0.7))]
+        for rows in actions
+    ]
+    motions = [[np.concatenate(answer, axis=1)] for answer in answers]
+    joint = measure_alignment(actions, motions).joint
+    assert max(joint.curve, key=lambda lag: joint.curve[lag]) == 6
+    assert joint.lag == 5

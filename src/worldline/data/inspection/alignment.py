@@ -77,7 +77,7 @@ def measure_alignment(
         seed: of the bootstrap and of the pairings with strangers.
     """
     near = _measure(actions, motions, MAX_LAG, expected_lag, seed)
-    if near.joint.lag is not None and abs(near.joint.lag) < MAX_LAG:
+    if near.joint.lag is not None and near.joint.lag > -MAX_LAG and _peak(near.joint) < MAX_LAG:
         return near
     far = _measure(actions, motions, WIDEST_LAG, expected_lag, seed)
     return near if far.joint.lag is None else far
@@ -189,9 +189,13 @@ def _onsets(curves: np.ndarray) -> np.ndarray:
     return np.where(low < 0, 0, onset) - curves.shape[1] // 2
 
 
+def _peak(estimate: LagEstimate) -> int:
+    return max(estimate.curve, key=lambda lag: estimate.curve[lag])
+
+
 def _sure(estimate: LagEstimate, max_lag: int) -> LagEstimate:
     """One of many components needs stronger evidence than all together, lest one in a hundred cries wolf."""
-    if estimate.lag is not None and (abs(estimate.lag) == max_lag or estimate.agreement < _COMPONENT_AGREEMENT):
+    if estimate.lag is not None and (max(abs(estimate.lag), _peak(estimate)) == max_lag or estimate.agreement < _COMPONENT_AGREEMENT):
         return _cannot_tell("the motion tells too little about it", estimate.curve)
     return estimate
 
