@@ -10,7 +10,7 @@ import torch
 from worldline.cli import eval_arguments, main
 from worldline.data import EpisodeStore
 from worldline.envs.pusht import pusht_action_spec
-from worldline.eval.suites.control import PLANNERS, TASKS
+from worldline.eval.suites.control import PLANNERS, POLICIES, TASKS
 from worldline.interfaces import Clip
 
 STATES = ("agent_x", "agent_y", "agent_angle")
@@ -144,4 +144,4 @@ def test_only_control_can_be_measured_in_the_simulator(capsys: pytest.CaptureFix
 
 def test_the_words_are_those_of_the_suite() -> None:
     assert set(get_args(eval_arguments.Environment)) == set(TASKS)
-    assert set(get_args(eval_arguments.Planner)) == set(PLANNERS)
+    assert set(get_args(eval_arguments.Planner)) == {*PLANNERS, *POLICIES}

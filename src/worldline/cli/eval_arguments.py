@@ -13,7 +13,7 @@ Json = FlagCreatePairsOff[bool]
 
 # The names of `worldline.eval.suites.control`, repeated because importing it takes seconds; a test compares.
 Environment = Literal["push", "pusht", "two_room", "reacher", "ball_in_cup", "cube", "fetch_push", "painting"]
-Planner = Literal["random", "cem", "mppi"]
+Planner = Literal["random", "cem", "mppi", "inverse", "clone", "inverse+cem"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,7 +57,7 @@ class Eval:
         batch_size: rows imagined at once; changes memory and time, not the figures.
         state_names: names of the components of the states, where the data does not say: NAME_x, NAME_angle, NAME_velocity_x ...
         environments: of the suite control.
-        planners: of the suite control.
+        planners: of the suite control; inverse and clone are policies regressed on 60 training episodes, inverse+cem searches from there.
         budgets: frame evaluations per decision, of the suite control: candidates x frames x denoising steps.
         protocols: strict pairs are not solved at the start, nor by standing still, nor by random actions; moderate ones not at the start.
         offsets: simulator frames from start to goal; an attempt may take twice as many.

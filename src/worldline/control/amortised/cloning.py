@@ -9,7 +9,7 @@ Shapes: B batch, T frames, S tokens, C channels, A action components.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -97,28 +97,33 @@ class GoalPolicy(nn.Module):
         if self.config.uses_goal:
             if goals is None or steps is None:
                 raise ValueError("this policy was trained with goals; give one, and the frames left to it")
-            left = steps.to(latents)[:, None].clamp_min(1)
+            left = steps.to(self.mean)[:, None].clamp_min(1)
             away = (goals - latents).to(self.mean)
             # Also what has to change per frame, in units of what does: near the goal it is all that matters, and small beside the scene.
             parts += [(away / self.std).flatten(1), (away / self.change).flatten(1) / left, left / self.config.max_steps, 1 / left]
         return self.network(torch.cat(parts, dim=-1))
 
-    def towards(self, goal: Tensor | None = None, *, steps: int = 1) -> Callable[[State], Tensor]:
-        """An `interfaces.Policy` for one goal (S, C); each call says one frame fewer is left, down to one."""
-        left = steps + 1
-
-        def act(state: State) -> Tensor:
-            nonlocal left
-            left = max(1, left - 1)
-            batch = state.batch_size
-            goals = None if goal is None else goal.to(state.latent).expand(batch, *goal.shape)
-            with torch.no_grad():
-                return self(state.latent, goals, torch.full((batch,), float(min(left, self.config.max_steps))))
-
-        return act
+    def towards(self, goal: Tensor | None = None, *, steps: int = 1) -> "Towards":
+        """An `interfaces.Policy` for one goal (S, C), `steps` frames away; None for a policy without goals."""
+        return Towards(self, goal, steps)
 
     def _standard(self, latents: Tensor) -> Tensor:
         return ((latents.to(self.mean) - self.mean) / self.std).flatten(1)
+
+
+class Towards:
+    """A policy on its way to one goal: each call says that one frame fewer is left, down to one."""
+
+    def __init__(self, policy: GoalPolicy, goal: Tensor | None, steps: int) -> None:
+        self._policy, self._goal, self._left = policy, goal, steps + 1
+
+    @torch.no_grad()
+    def __call__(self, state: State) -> Tensor:
+        """(B, A) actions in environment units."""
+        self._left = max(1, self._left - 1)
+        batch, goal = state.batch_size, self._goal
+        goals = None if goal is None else goal.to(state.latent).expand(batch, *goal.shape)
+        return self._policy(state.latent, goals, torch.full((batch,), float(min(self._left, self._policy.config.max_steps))))
 
 
 def fit_goal_policy(

@@ -4,18 +4,20 @@ May import: eval.metrics, eval.suites.figures, world, envs, its siblings. Refuse
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 
+from worldline.control.amortised import GoalPolicy
 from worldline.envs.simulator import Simulator
 from worldline.eval.metrics import bootstrap_interval
 from worldline.eval.suites.control.attempt import Attempt, batch_difference, try_pair
 from worldline.eval.suites.control.gradients import gradient_cosine
 from worldline.eval.suites.control.pairs import Pair, find_pairs, random_policy, solved_by
 from worldline.eval.suites.control.plan import ControlPlan
-from worldline.eval.suites.control.planners import make_planner
+from worldline.eval.suites.control.planners import POLICIES, make_planner
+from worldline.eval.suites.control.policies import Lessons, fit_policy, lessons, policy_planner
 from worldline.eval.suites.control.records import Key, Records, Scene
 from worldline.eval.suites.control.subject import History, LearnedSubject, SimulatorSubject, Subject, packing_of, plain_packing
 from worldline.eval.suites.control.summary import Trial, attempt_films, budget_lines, refused_text, time_lines, trial_figures
@@ -42,6 +44,21 @@ class _Stage:
     plan: ControlPlan
     records: Records
     progress: Callable[[str], None]
+    taught: Lessons | None = None
+    policies: dict[tuple[str, int], GoalPolicy] = field(default_factory=dict)
+
+    def policy(self, name: str, horizon: int) -> GoalPolicy:
+        """A policy that is regressed when it is first asked for."""
+        key = ("clone" if name == "clone" else "inverse", horizon)
+        if key not in self.policies:
+            self.progress(f"{self.task.name}: regressing the policy {name}")
+            plan = self.plan
+            if self.taught is None:
+                self.taught = lessons(self.subject, self.task, self.simulator, num_episodes=plan.num_lessons, size=self.size)
+            self.policies[key] = fit_policy(
+                name, self.subject, self.taught, max_steps=horizon, num_updates=plan.num_policy_updates, seed=plan.seed
+            )
+        return self.policies[key]
 
     def horizon(self, scene: Scene) -> int:
         """Frames of the world per plan."""
@@ -145,15 +162,12 @@ def _attempts(stage: _Stage, trial: Trial, pairs: Sequence[Pair]) -> dict[Key, A
     attempts: dict[Key, Attempt] = {}
     plan, horizon = stage.plan, stage.horizon(trial.scene)
 
+    sizes = {"horizon": horizon, "frame_evaluations": trial.frame_evaluations, "batch_size": plan.batch_size}
+
     def solve(state: State, objective: Objective) -> Planner:
-        return make_planner(
-            trial.planner,
-            stage.subject.world,
-            objective,
-            horizon=horizon,
-            frame_evaluations=trial.frame_evaluations,
-            batch_size=plan.batch_size,
-        )
+        if trial.planner in POLICIES:
+            return policy_planner(trial.planner, stage.policy(trial.planner, horizon), stage.subject, objective, **sizes)
+        return make_planner(trial.planner, stage.subject.world, objective, **sizes)
 
     for seed in range(plan.seed, plan.seed + plan.num_seeds):
         for index, pair in enumerate(pairs):

@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 
 from worldline.eval.suites.control.pairs import Protocol
-from worldline.eval.suites.control.planners import PLANNERS
+from worldline.eval.suites.control.planners import PLANNERS, POLICIES
 from worldline.eval.suites.control.tasks import TASKS
 
 FRAMES_PER_OFFSET = 2
@@ -20,7 +20,7 @@ class ControlPlan:
 
     Attributes:
         environments: names from `TASKS`.
-        planners: names from `PLANNERS`.
+        planners: names from `PLANNERS` and `POLICIES`.
         frame_evaluations: budgets per decision.
         protocols: how hard pairs have to be.
         offsets: simulator frames from start to goal; an attempt may take twice as many.
@@ -33,6 +33,8 @@ class ControlPlan:
         batch_size: candidates imagined at once.
         in_simulator: plan in the true simulator, at the world's rate.
         num_films: films per environment, failures first.
+        num_lessons: training episodes that policies are regressed on, where one is measured.
+        num_policy_updates: of their regression.
         num_gradients: pairs whose gradients are compared.
 
     Raises:
@@ -53,10 +55,12 @@ class ControlPlan:
     batch_size: int = 64
     in_simulator: bool = False
     num_films: int = 4
+    num_lessons: int = 60
+    num_policy_updates: int = 1500
     num_gradients: int = 3
 
     def __post_init__(self) -> None:
-        for what, given, known in (("environment", self.environments, TASKS), ("planner", self.planners, PLANNERS)):
+        for what, given, known in (("environment", self.environments, TASKS), ("planner", self.planners, (*PLANNERS, *POLICIES))):
             if not given or (unknown := [name for name in given if name not in known]):
                 raise ValueError(f"{what} {', '.join(unknown) if given else 'none'} is unknown; choose of {', '.join(known)}")
         numbers = (self.num_pairs, self.num_seeds, self.prompt_frames, self.batch_size, *self.offsets, *self.frame_evaluations)

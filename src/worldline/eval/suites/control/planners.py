@@ -81,6 +81,10 @@ PLANNERS: dict[str, Build] = {"random": _random, "cem": _cem, "mppi": _mppi}
 """Planners that search, by name."""
 
 
+POLICIES = ("inverse", "clone", "inverse+cem")
+"""What does not search, or starts from what a policy proposes; see `policies`."""
+
+
 def make_planner(name: str, world: World, objective: Objective, *, horizon: int, frame_evaluations: int, batch_size: int) -> Planner:
     """A planner within a budget: it imagines at most `frame_evaluations` frames, passes counted, per plan, but one rollout at least.
 
