@@ -25,8 +25,9 @@ def test_picked_rows_go_on_as_they_were(make_world):
     rest = world.rollout(picked, actions[rows, HORIZON:], noise=noise[:, :, HORIZON:]).latents
     torch.testing.assert_close(rest, whole[:, rows, HORIZON:], rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(picked.heads["reward"], half.heads["reward"][rows])
-    prompt = {segment.keys.data_ptr() for layer in state.memory.cache.layers for segment in layer}
-    held = {segment.keys.data_ptr() for layer in picked.memory.cache.layers for segment in layer if segment.batch_size == 1}
+    prompt = {segment.keys.untyped_storage().data_ptr() for layer in state.memory.cache.layers for segment in layer}
+    shared = [segment for layer in picked.memory.cache.layers for segment in layer if segment.batch_size == 1]
+    held = {segment.keys.untyped_storage().data_ptr() for segment in shared}
     assert held
     assert held <= prompt
     with pytest.raises(ValueError, match="integers from 0 to 4"):
