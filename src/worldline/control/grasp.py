@@ -44,9 +44,9 @@ class GRASPConfig(SearchConfig):
 
     segment: int = 1
     num_starts: int = 4
-    num_rounds: int = 6
+    num_rounds: int = 4
     lifted_steps: int = 10
-    full_steps: int = 50
+    full_steps: int = 100
     learning_rate: float = 0.2
     state_rate: float = 0.1
     state_noise: float = 0.01

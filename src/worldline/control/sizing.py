@@ -67,7 +67,7 @@ def _tree(config: SoftTreeConfig, num_rollouts: int, iterations: int) -> dict[st
         roots = max(1, min(config.num_roots, num_rollouts // 6))
         leaves = max(1, min(config.refine_leaves, num_rollouts // (40 * _GRADIENT)))
         grown = (config.num_rounds - 1) * config.width * config.branching
-        steps = (num_rollouts - roots - finalists - 2 - min(grown, num_rollouts // 5)) // (leaves * config.num_rounds * _GRADIENT)
+        steps = (num_rollouts - roots - finalists - 3 - min(grown, num_rollouts // 5)) // (leaves * config.num_rounds * _GRADIENT)
         return {"num_roots": roots, "refine_leaves": leaves, "refine_steps": max(1, steps), "num_finalists": finalists}
     roots = max(1, num_rollouts // max(4, iterations))
     rounds = max(1, min(2 * iterations, 40))

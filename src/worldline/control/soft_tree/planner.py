@@ -147,7 +147,7 @@ class SoftTree(SearchPlanner[SoftTreeConfig]):
         config = self.config
         grown = config.num_roots + (config.num_rounds - 1) * config.width * config.branching
         refined = config.num_rounds * config.refine_leaves * ((FORWARD + BACKWARD) * config.refine_steps + 1) if config.refine_steps else 0
-        return grown + refined + (config.num_finalists + 2) * config.verify_samples
+        return grown + refined + (config.num_finalists + _ALWAYS_FINALISTS) * config.verify_samples
 
     def grow(self, state: State, *, seed: int | None = None, initial: Tensor | None = None) -> tuple[Plan, Tree | None]:
         """The plan from `state`, batch 1, and the tree that it was found in; None if the budget did not pay for one. See `plan`."""
@@ -324,7 +324,7 @@ class SoftTree(SearchPlanner[SoftTreeConfig]):
     def _verification_cost(self, search: Search) -> int:
         config = self.config
         per_plan = search.frame_cost // config.num_samples * config.verify_samples
-        return (config.num_finalists + 2) * per_plan * _passes(self.verify_world) // _passes(self.world)
+        return (config.num_finalists + _ALWAYS_FINALISTS) * per_plan * _passes(self.verify_world) // _passes(self.world)
 
     def _verified(self, search: Search, tree: Tree, unrefined: Tensor) -> list[Plan]:
         """The best of the finalists under fresh noise in the verifying world; without the budget for that, the best that was scored."""
@@ -332,7 +332,7 @@ class SoftTree(SearchPlanner[SoftTreeConfig]):
         order = _best_leaves(tree, config.num_finalists)
         mean = torch.einsum("n,nda->da", tree.log_posterior()[-1].exp(), tree.plans())
         finalists = torch.cat([unrefined, search.best, tree.plans()[order], mean[None]])
-        cost = self._verification_cost(search) // (config.num_finalists + 2)
+        cost = self._verification_cost(search) // (config.num_finalists + _ALWAYS_FINALISTS)
         count = min(len(finalists), search.pays_for(cost))
         if count < 1:
             return search.finish(elites=tree.plans()[order][None])
@@ -387,4 +387,5 @@ def _passes(world: World) -> int:
     return int(getattr(world, "evaluations_per_frame", 1))
 
 
+_ALWAYS_FINALISTS = 3  # the best plan that no gradient has moved, the best of all, and the posterior's mean
 _RARE = 1e-12  # edges that are passed less often than this do not learn
