@@ -215,7 +215,7 @@ class BallInCup(SuiteScene):
     policy_names = ("catch", "swing", "random")
     attributes: ClassVar[tuple[Attribute, ...]] = (
         Attribute(name="cup_color", kind="appearance", usual=_COLORS_OF_THINGS, unusual=_ODD_COLORS),
-        Attribute(name="ball_color", kind="appearance", usual=("yellow", "white", "green"), unusual=("black", "magenta")),
+        Attribute(name="ball_color", kind="appearance", usual=("yellow", "white", "green"), unusual=("orange", "magenta")),
         _FLOOR,
         Attribute(name="ball_mass_scale", kind="physics", usual=(0.7, 1.4), unusual=(2.5, 4.0)),
         Attribute(name="gravity_m_s2", kind="physics", usual=(8.5, 11.0), unusual=(2.0, 5.0)),

@@ -33,12 +33,12 @@ class Magnifier(LightStage):
         Attribute(name="table_color", kind="appearance", usual=("orange", "green", "blue", "purple"), unusual=("pink", "brown")),
         Attribute(name="light_squares", kind="appearance", usual=("white", "beige"), unusual=("turquoise",)),
         Attribute(name="num_squares", kind="appearance", usual=(6, 7, 8), unusual=(11,)),
-        Attribute(name="target_color", kind="appearance", usual=("red", "yellow", "green", "blue"), unusual=("black",)),
+        Attribute(name="target_color", kind="appearance", usual=("red", "yellow", "green", "blue"), unusual=("white", "magenta")),
         Attribute(name="ring_color", kind="appearance", usual=("black", "gray", "red"), unusual=("pink", "turquoise")),
         Attribute(name="target_radius_m", kind="scene", usual=(0.07, 0.1), unusual=(0.04, 0.05)),
-        Attribute(name="lens_curvature_m", kind="scene", usual=(0.4, 0.55), unusual=(0.28, 0.32)),
-        Attribute(name="refractive_index", kind="physics", usual=(1.45, 1.65), unusual=(1.9, 2.3)),
-        Attribute(name="sun_angle_degrees", kind="physics", usual=(16.0, 28.0), unusual=(4.0, 9.0)),
+        Attribute(name="lens_curvature_m", kind="scene", usual=(0.4, 0.55), unusual=(0.6, 0.75)),
+        Attribute(name="refractive_index", kind="physics", usual=(1.45, 1.65), unusual=(1.75, 1.95)),
+        Attribute(name="sun_angle_degrees", kind="physics", usual=(16.0, 28.0), unusual=(31.0, 37.0)),
         *CAMERA,
     )
 

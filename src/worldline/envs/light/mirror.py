@@ -38,13 +38,13 @@ class Mirror(LightStage):
     event_names = ("spot_on_target", "spot_on_floor", "beam_misses_mirror")
     policy_names = ("aim", "sweep", "random")
     attributes = (
-        Attribute(name="light_color", kind="appearance", usual=("white", "yellow", "red", "green"), unusual=("blue", "purple")),
+        Attribute(name="light_color", kind="appearance", usual=("white", "yellow", "red", "green"), unusual=("cyan", "magenta")),
         Attribute(name="floor_color", kind="appearance", usual=("gray", "beige"), unusual=("mint", "lilac")),
         Attribute(name="target_color", kind="appearance", usual=("red", "orange", "green", "blue"), unusual=("black", "purple")),
         Attribute(name="ball_color", kind="appearance", usual=("red", "orange", "yellow", "green", "blue"), unusual=("pink", "black")),
         Attribute(name="target_radius_m", kind="scene", usual=(0.1, 0.14), unusual=(0.06, 0.075)),
-        Attribute(name="beam_radius_m", kind="physics", usual=(0.035, 0.06), unusual=(0.08, 0.1)),
-        Attribute(name="mirror_roughness", kind="physics", usual=(0.003, 0.02), unusual=(0.08, 0.14)),
+        Attribute(name="beam_radius_m", kind="physics", usual=(0.035, 0.06), unusual=(0.07, 0.085)),
+        Attribute(name="mirror_roughness", kind="physics", usual=(0.003, 0.02), unusual=(0.03, 0.055)),
         *CAMERA,
     )
 
