@@ -59,7 +59,12 @@ def _planner(arguments: Plan) -> PlannerConfig:
         return RandomShootingConfig(horizon=horizon, num_candidates=candidates * arguments.iterations, correlation=0.5)
     if arguments.planner == "mppi":
         return MPPIConfig(
-            horizon=horizon, num_candidates=candidates, num_iterations=arguments.iterations, temperature=0.05, correlation=0.5
+            horizon=horizon,
+            num_candidates=candidates,
+            num_iterations=arguments.iterations,
+            temperature=0.05,
+            noise_decay=1.0,
+            correlation=0.5,
         )
     elites = max(2, candidates // 10)
     return CEMConfig(

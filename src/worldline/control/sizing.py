@@ -19,6 +19,7 @@ from worldline.control.soft_tree import SoftTreeConfig
 ConfigT = TypeVar("ConfigT", bound=SearchConfig)
 
 _GRADIENT = FORWARD + BACKWARD
+_FOR_COVARIANCE = 80
 
 
 def sized(config: ConfigT, num_rollouts: int) -> ConfigT:
@@ -31,14 +32,14 @@ def sized(config: ConfigT, num_rollouts: int) -> ConfigT:
     """
     if num_rollouts < 1:
         raise ValueError(f"{num_rollouts} rollouts; give a budget of at least one")
-    changes: dict[str, float] = {}
+    changes: dict[str, float | str] = {}
     iterations = max(1, round(math.sqrt(num_rollouts / 4)))
     if isinstance(config, RandomShootingConfig):
         changes = {"num_candidates": num_rollouts}
     elif isinstance(config, ICEMConfig):
-        changes = _population(num_rollouts, min(iterations, 30), minimum=2) | {"shrink": 1.0}
+        changes = {**_population(config, num_rollouts, min(iterations, 30), minimum=2), "shrink": 1.0}
     elif isinstance(config, CEMConfig):
-        changes = _population(num_rollouts, min(iterations, 30), minimum=1)
+        changes = _population(config, num_rollouts, min(iterations, 30), minimum=1)
     elif isinstance(config, MPPIConfig):
         iterations = min(2 * iterations, 100)
         candidates = max(1, num_rollouts // iterations - 1)
@@ -52,13 +53,20 @@ def sized(config: ConfigT, num_rollouts: int) -> ConfigT:
         lifted = max(1, per_round // 6)
         changes = {"num_starts": starts, "lifted_steps": lifted, "full_steps": max(1, per_round - lifted - 1)}
     elif isinstance(config, SoftTreeConfig):
-        changes = _tree(config, num_rollouts, iterations)
+        changes = {**_tree(config, num_rollouts, iterations)}
     return replace(config, **changes)
 
 
-def _population(num_rollouts: int, iterations: int, *, minimum: int) -> dict[str, float]:
+def _population(config: CEMConfig, num_rollouts: int, iterations: int, *, minimum: int) -> dict[str, float | str]:
     candidates = max(minimum, num_rollouts // iterations)
-    return {"num_candidates": candidates, "num_iterations": iterations, "num_elites": max(1, candidates // 5)}
+    # Few rollouts teach no covariance: with two action components, 32 per decision were too few and 128 enough.
+    covariance = config.covariance if num_rollouts >= _FOR_COVARIANCE * config.num_decisions else "diagonal"
+    return {
+        "num_candidates": candidates,
+        "num_iterations": iterations,
+        "num_elites": max(1, candidates // 5),
+        "covariance": covariance,
+    }
 
 
 def _tree(config: SoftTreeConfig, num_rollouts: int, iterations: int) -> dict[str, float]:
