@@ -15,12 +15,14 @@ import os
 import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from worldline.data.ingest import ingest
@@ -32,8 +34,9 @@ _PATIENCE = {
     "health_check_period_ms": "30000",
     "health_check_timeout_ms": "60000",
     "health_check_failure_threshold": "10",
-    "worker_register_timeout_seconds": "600",
-    "raylet_start_wait_time_s": "300",
+    "agent_register_timeout_ms": "1800000",
+    "worker_register_timeout_seconds": "1800",
+    "raylet_start_wait_time_s": "1800",
     "gcs_server_request_timeout_seconds": "300",
 }
 
@@ -80,8 +83,10 @@ def on_two_nodes(paths: Sequence[Path], out: Path, *, kill_node: bool) -> tuple[
     from ray.cluster_utils import Cluster  # noqa: PLC0415
 
     memory = {"object_store_memory": 100 * 1024**2}
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False, **memory})
-    doomed = cluster.add_node(num_cpus=2, **memory)
+    # Ray Data keeps a core's worth of resources back: on a node of one core that is left alone it would wait for ever.
+    head = {"num_cpus": 2, "include_dashboard": False, **memory, **_agent_ports()}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    doomed = cluster.add_node(num_cpus=2, **memory, **_agent_ports())
     ray.init(address=cluster.address, log_to_driver=False, logging_level=40)
     killed = {"workers": 0, "nodes": 0}
 
@@ -110,6 +115,14 @@ def on_two_nodes(paths: Sequence[Path], out: Path, *, kill_node: bool) -> tuple[
         ray.shutdown()
         cluster.shutdown()
     return digest, killed
+
+
+def _agent_ports() -> dict[str, int]:
+    """Ports for the agents of a node. Where they may choose, the node waits 15 s for their choice and then dies."""
+    names = ("metrics_agent_port", "metrics_export_port", "runtime_env_agent_port", "dashboard_agent_listen_port")
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in names]
+        return {name: taken.getsockname()[1] for name, taken in zip(names, sockets, strict=True)}
 
 
 def _is_below(number: int, ancestor: int) -> bool:

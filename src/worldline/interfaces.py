@@ -11,7 +11,7 @@ H height, W width.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -205,21 +205,37 @@ class Event:
     frame: int | None = None
 
 
+PlanStatus = Literal["ok", "reached", "short", "budget", "infeasible", "not finite", "no gradient"]
+"""How a search ended, see `Plan.status`."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """What a planner proposes.
+    """What a planner proposes. Whatever happened in the search, the actions are finite and inside the bounds.
 
     Attributes:
         actions: (T, A), environment units, inside the bounds.
-        score: the objective's value of these actions, higher is better.
+        score: the objective's value of these actions, higher is better; minus infinity if they were never scored.
         trace: best score after each iteration, for plots and for tests of convergence.
         num_evaluations: candidate rollouts that were paid for.
+        num_frame_evaluations: what the search cost: frames that were imagined, times the passes that one takes (K denoising steps), plus
+            twice that where a gradient was taken.
+        status: "ok": the search ended as it should; "reached": it ended early, at the score that was asked for; "short": it did not get to
+            that score, so the goal may be out of reach; "budget": the budget did not pay for a single candidate; "infeasible": no plan
+            that keeps the constraints was found; "not finite": the world or the objective gave no finite score; "no gradient": the
+            scores do not depend differentiably on the actions, so a planner that needs gradients could not search.
+        message: what that means for this plan, in words; empty if all is well.
+        elites: (E, T, A) the best plans, best first, environment units; the next search may start from them. None if only one was kept.
     """
 
     actions: Tensor
     score: float
     trace: tuple[float, ...] = ()
     num_evaluations: int = 0
+    num_frame_evaluations: int = 0
+    status: PlanStatus = "ok"
+    message: str = ""
+    elites: Tensor | None = None
 
 
 @runtime_checkable
@@ -276,6 +292,29 @@ class World(Protocol):
 
 
 @runtime_checkable
+class SelectableWorld(World, Protocol):
+    """A world whose states can be picked row by row, so that the branches of a tree go on from shared states; see `World`."""
+
+    def select(self, state: State, rows: Tensor) -> State:
+        """The state of rows (N,), integers that may repeat, of `state`; batch N. Differentiable; what all rows share stays shared."""
+        ...
+
+
+@runtime_checkable
+class RestartableWorld(World, Protocol):
+    """A world that can go on from latents alone, which planning with lifted states needs; see `World`."""
+
+    def restart(self, latents: Tensor) -> State:
+        """The state at latents (B, S, C) with no past before them; differentiable in the latents."""
+        ...
+
+
+def evaluations_per_frame(world: World) -> int:
+    """Passes that one imagined frame takes: a world's `evaluations_per_frame` (K denoising steps), 1 for worlds that do not say."""
+    return int(getattr(world, "evaluations_per_frame", 1))
+
+
+@runtime_checkable
 class Objective(Protocol):
     """Scores rollouts; higher is better."""
 
@@ -289,7 +328,11 @@ class Planner(Protocol):
     """Turns a state into a plan."""
 
     def plan(self, state: State, *, seed: int | None = None, initial: Tensor | None = None) -> Plan:
-        """Plan from `state`, which has batch 1; `initial` (T, A) is where the search starts, such as the last plan moved on."""
+        """Plan from `state`, which has batch 1; `initial` (T, A) is where the search starts, such as the last plan moved on.
+
+        A world that gives no number, a goal out of reach or a budget that is too small make no exception but a plan that says so in
+        its status; only input that no search can use (wrong shapes) raises ValueError.
+        """
         ...
 
 

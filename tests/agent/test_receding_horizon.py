@@ -112,6 +112,26 @@ def test_each_plan_starts_from_the_rest_of_the_last_one():
         assert torch.equal(initial, torch.cat([before[2:], before[-1:], before[-1:]]))
 
 
+def test_elites_are_moved_on_where_they_are_to_be_kept():
+    calls = []
+
+    class Recorder:
+        def plan(self, state: State, *, seed: int | None = None, initial: torch.Tensor | None = None) -> Plan:
+            plan = PLANNER.plan(state, seed=seed, initial=initial)
+            calls.append((initial, plan))
+            return plan
+
+    run_episode(
+        PointMassEnv(), WORLD, lambda state: Recorder(), observe=observe, max_steps=4, prompt_frames=2, replan_every=2, keep_elites=3
+    )
+    (_, before), (initial, _) = calls
+    assert initial is not None
+    assert initial.shape == (4, *before.actions.shape)
+    assert torch.equal(initial[0, :-2], before.actions[2:])
+    assert torch.equal(initial[1:, :-2], before.elites[:3, 2:])
+    assert torch.equal(initial[1:, -1], before.elites[:3, -1])
+
+
 def test_planner_is_made_for_the_scene_and_prompt_is_the_latest_frames():
     positions, lengths = [], []
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from worldline.control import CEM, MPPI, CEMConfig, MPPIConfig, RandomShooting, RandomShootingConfig
-from worldline.control.candidates import Scorer, correlated_noise
+from worldline.control.candidates import Scorer
+from worldline.control.noise import CorrelatedNoise
 from worldline.interfaces import ActionSpec, Plan, Planner, State
 from worldline.testing import LinearQuadraticWorld
 
@@ -23,7 +24,7 @@ def start(world: LinearQuadraticWorld, dtype: torch.dtype = torch.float64) -> St
 
 def sample_noise(correlation: float) -> torch.Tensor:
     generator = torch.Generator().manual_seed(0)
-    return correlated_noise(4000, 6, 2, correlation=correlation, generator=generator, like=torch.zeros(1, dtype=torch.float64))
+    return CorrelatedNoise(correlation).draw((4000, 6, 2), generator=generator, like=torch.zeros(1, dtype=torch.float64))
 
 
 @pytest.mark.parametrize("correlation", [0.0, 0.8])
@@ -118,11 +119,14 @@ def test_candidates_that_are_not_finite_count_as_worst(planner, config):
 
 
 @each_planner
-def test_no_finite_candidate_is_an_error(planner, config):
+def test_no_finite_candidate_is_said_in_the_plan(planner, config):
     world = LinearQuadraticWorld()
     broken = world.state(torch.full((1, 4), torch.nan, dtype=torch.float64))
-    with pytest.raises(ValueError, match="none of 60 candidates has a finite score"):
-        planner(world, world.objective(), config).plan(broken, seed=0)
+    plan = planner(world, world.objective(), config).plan(broken, seed=0, initial=torch.ones(HORIZON, 2))
+    assert plan.status == "not finite"
+    assert f"none of {plan.num_evaluations} candidates has a finite score" in plan.message
+    assert plan.num_evaluations >= 60
+    assert torch.equal(plan.actions, torch.ones(HORIZON, 2, dtype=torch.float64))
 
 
 @each_planner

@@ -92,3 +92,18 @@ def test_wrong_shapes_say_what_is_needed():
     rollout = world.rollout(world.state(random(1, 4)), random(1, 3, 2))
     with pytest.raises(ValueError, match="no actions"):
         world.objective()(type(rollout)(latents=rollout.latents, actions=None, state=rollout.state))
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_soft_value_lies_between_the_best_plan_and_the_mean_one(world):
+    """At no temperature it is the optimum, at a high one the mean over the prior, which sampled plans give, too."""
+    start = random(3, 4)
+    cold = world.soft_value(start, HORIZON, temperature=1e-7, action_std=1.0)
+    torch.testing.assert_close(cold, -world.optimal_cost(start, HORIZON), rtol=1e-4, atol=1e-4)
+    plans = random(4000, HORIZON, 2, seed=3)
+    plans = torch.cat([plans, -plans])  # antithetic, so that terms linear in the actions cancel
+    scores = world.objective()(world.rollout(world.state(start[:1]), plans))
+    hot = world.soft_value(start[:1], HORIZON, temperature=1e7, action_std=1.0)
+    torch.testing.assert_close(hot[0], scores.mean(), rtol=0.05, atol=0)
+    warm = world.soft_value(start[:1], HORIZON, temperature=5.0, action_std=1.0)
+    assert hot[0] < warm[0] < cold[0]

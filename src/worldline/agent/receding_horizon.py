@@ -21,7 +21,10 @@ class WarmStartPlanner(Protocol):
     """A planner that can go on from an earlier plan; all of `control` can."""
 
     def plan(self, state: State, *, seed: int | None = None, initial: Tensor | None = None) -> Plan:
-        """Plan from `state`, batch 1, starting the search at `initial` (P, A), in environment units, or from scratch."""
+        """Plan from `state`, batch 1, starting the search at `initial` (P, A), in environment units, or from scratch.
+
+        `initial` is several plans (I, P, A), the best first, only where elites were to be kept and the planner's last `Plan` had some.
+        """
         ...
 
 
@@ -75,6 +78,7 @@ def run_episode(
     max_steps: int,
     prompt_frames: int = 4,
     replan_every: int = 1,
+    keep_elites: int = 0,
     warm_up: Callable[[Any], Sequence[float] | np.ndarray] | None = None,
     seed: int = 0,
     reset_options: dict[str, Any] | None = None,
@@ -84,13 +88,13 @@ def run_episode(
     Args:
         env: with `render_mode="rgb_array"`; its frames are `env.render()`, at the rate at which the world was trained.
         world: imagines each plan; `observe` and the planners normally use the same one.
-        make_planner: the planner for a state, called at every plan, so that an objective may depend on the scene;
-            `lambda state: planner` for one that does not.
+        make_planner: the planner for a state, called at every plan, so that an objective may depend on the scene.
         observe: the world's state, batch 1, behind the latest frames, each (H, W, 3), and the actions (A,) between them, one fewer.
         max_steps: actions at most, those of the warm-up included.
         prompt_frames: latest frames that `observe` is shown; fewer at the start of the episode.
         replan_every: actions of a plan that are done before the next plan, whose search starts at the rest of this one (its last action
             repeated).
+        keep_elites: further plans of the last search that the next one starts from, moved on, as iCEM does (Pinneri et al. 2020).
         warm_up: observation -> action (A,) for the first `prompt_frames - 1` steps, so that motion can be seen before the first plan;
             without it the first plan is made from a single frame.
         seed: of the environment's start and of all plans.
@@ -119,7 +123,7 @@ def run_episode(
             if not queue:
                 first = max(0, len(frames) - prompt_frames)
                 state = observe(frames[first:], actions[first:])
-                initial = _shifted(imagined[-1].plan.actions, replan_every) if imagined else None
+                initial = _shifted(_plans(imagined[-1].plan, keep_elites), replan_every) if imagined else None
                 plan_seed = int(torch.randint(2**31, (), generator=generator))
                 plan = make_planner(state).plan(state, seed=plan_seed, initial=initial)
                 if len(plan.actions) < replan_every:
@@ -147,9 +151,15 @@ def run_episode(
     )
 
 
+def _plans(plan: Plan, keep_elites: int) -> Tensor:
+    """What the next search starts from: the plan (P, A), or several (I, P, A) with the plan first."""
+    return plan.actions if plan.elites is None or not keep_elites else torch.cat([plan.actions[None], plan.elites[:keep_elites]])
+
+
 def _shifted(actions: Tensor, count: int) -> Tensor:
-    """The plan (P, A) when its first `count` actions are done: the rest, and its last action repeated."""
-    return torch.cat([actions[count:], actions[-1:].expand(count, -1)])
+    """Plans (..., P, A) when their first `count` actions are done: the rest, and their last action repeated."""
+    last = actions[..., -1:, :]
+    return torch.cat([actions[..., count:, :], last.expand(*last.shape[:-2], count, -1)], dim=-2)
 
 
 def _imagine(world: World, state: State, plan: Plan, seed: int) -> Tensor:

@@ -128,23 +128,27 @@ class Bench:
 
     Example: OMP_NUM_THREADS=1 worldline bench step --size tiny
 
+    Example: worldline bench plan --size tiny --budget 4096
+
     Example: worldline bench data my_dataset
 
     Writes: nothing; prints the figures.
 
     Attributes:
-        what: step: frames per second of imagination; train: whole training steps, as a share of the matrix peak; data: random clips of a
-            data set, decoded, loaded, and as cached latents.
+        what: step: frames per second of imagination; plan: one decision of a planner, as a share of that; train: whole training steps, as a
+            share of the matrix peak; data: random clips of a data set, decoded, loaded, and as cached latents.
         dataset: of bench data: a LeRobotDataset, or a folder of videos.
         size: of the network.
+        budget: of one decision of bench plan, in frame evaluations.
         frames: per clip, of bench data.
         image_size: side of the square frames of bench data, pixels; the files' own if not given.
         json: print the figures as one JSON object.
     """
 
-    what: Positional[Literal["step", "train", "data"]]
+    what: Positional[Literal["step", "plan", "train", "data"]]
     dataset: Positional[Path | None] = None
     size: Size = "tiny"
+    budget: int = 4096
     frames: int = 16
     image_size: int | None = None
     json: Json = False

@@ -1,6 +1,6 @@
 """`worldline bench`: see `cli.arguments.Bench`.
 
-May import: eval.bench, eval.bench_data, the other files of cli. Refuses to know: what is timed, and how.
+May import: eval.bench and its siblings, the other files of cli. Refuses to know: what is timed, and how.
 """
 
 from typing import Any
@@ -9,6 +9,7 @@ from worldline.cli.arguments import Bench
 from worldline.cli.report import Report, table
 from worldline.eval.bench import bench_step, bench_train
 from worldline.eval.bench_data import bench_data
+from worldline.eval.bench_plan import bench_plan
 
 
 def run(arguments: Bench) -> Report:
@@ -25,4 +26,6 @@ def _measure(arguments: Bench) -> dict[str, Any]:
         return bench_data(arguments.dataset, num_frames=arguments.frames, size=arguments.image_size)
     if arguments.dataset is not None:
         raise ValueError(f"bench {arguments.what} takes no data set, got {arguments.dataset}")
+    if arguments.what == "plan":
+        return bench_plan(size=arguments.size, budget=arguments.budget)
     return bench_step(size=arguments.size) if arguments.what == "step" else bench_train(size=arguments.size)

@@ -137,15 +137,19 @@ def _lags(statistics: Statistics) -> str:
     assert statistics.alignment is not None
     joint = statistics.alignment.joint
     seen = f"{statistics.num_frames:,} frames of {statistics.num_episodes:,} episodes"
-    if joint.lag is None:
+    if joint.lag is None or joint.interval is None:
         return f"lag of the picture behind the actions: cannot tell from {seen}: {joint.reason}\n"
     most = max(joint.curve.values())
     bars = [
         f"  {lag:+3d}  {share:7.4f}  {'█' * round(30 * max(share, 0) / most)}{'  <' if lag == joint.lag else ''}"
         for lag, share in joint.curve.items()
     ]
-    head = f"lag of the picture behind the actions: {joint.lag:+d} frames, the best in {joint.agreement:.0%} of resamples of {seen}"
-    return "\n".join([head, "share of what is new in an action that what is new in the motion explains, out of sample:", *bars, ""])
+    low, high = joint.interval
+    head = (
+        f"lag of the picture behind the actions: {joint.lag:+d} frames; {low:+.1f} to {high:+.1f} in 98 % of resamples of {seen}\n"
+        "share of what is new in an action that what is new in the motion explains, beyond what that of other episodes does:"
+    )
+    return "\n".join([head, *bars, ""])
 
 
 def _figures(statistics: Statistics) -> dict[str, Any]:

@@ -31,7 +31,8 @@ def run(arguments: Ingest) -> Report:
     items = iterate_sources(arguments.sources, SourceOptions(source_column=arguments.source_column, camera=arguments.camera))
     started = time.perf_counter()
     console = Console(stderr=True)
-    with Progress(SpinnerColumn(), TextColumn("{task.completed:.0f} files"), TimeElapsedColumn(), console=console) as progress:
+    columns = (SpinnerColumn(), TextColumn("{task.completed:.0f} files"), TimeElapsedColumn())
+    with Progress(*columns, console=console, refresh_per_second=2) as progress:
         task = progress.add_task("files", total=None)
         result = ingest(
             items,

@@ -62,7 +62,14 @@ def _planner(arguments: Plan) -> PlannerConfig:
             horizon=horizon, num_candidates=candidates, num_iterations=arguments.iterations, temperature=0.05, correlation=0.5
         )
     elites = max(2, candidates // 10)
-    return CEMConfig(horizon=horizon, num_candidates=candidates, num_iterations=arguments.iterations, num_elites=elites, correlation=0.5)
+    return CEMConfig(
+        horizon=horizon,
+        num_candidates=candidates,
+        num_iterations=arguments.iterations,
+        num_elites=elites,
+        correlation=0.5,
+        covariance="diagonal",  # a handful of refits is too few to learn another
+    )
 
 
 def _film(episode: PlannedEpisode) -> torch.Tensor:

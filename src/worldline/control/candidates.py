@@ -1,48 +1,56 @@
-"""What every sampling planner does with candidate plans: draw them, score them in batches, and start from an earlier plan.
+"""Candidate plans and their scores: bounds, units, action repeat, and rollouts in batches from a shared state.
 
 May import: torch and `worldline.interfaces`. Refuses to know: how the next candidates are chosen.
 
-Shapes: N candidates, T frames, A action components. Candidates live in [-1, 1], half the width of the environment's bounds, so
-that one setting of a planner fits pixels, metres and newtons.
+Shapes: P problems (rows of the state), N candidates, T frames, D decisions (T / action_repeat), A action components. Candidates live in
+[-1, 1], half the width of the environment's bounds, so that one setting of a planner fits pixels, metres and newtons.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from worldline.interfaces import ActionSpec, Objective, State, World
+from worldline.interfaces import ActionSpec, Objective, Rollout, State, World
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scorer:
-    """Scores candidates from one state of one world with common random numbers, so that scores can be compared.
+    """Scores candidates from a state of a world with common random numbers, so that scores can be compared.
 
     Attributes:
         world: rolls the candidates out.
-        objective: judges the rollouts.
-        state: where all candidates start, batch 1; its memory is shared, not copied.
-        seed: of the world's randomness, the same for every candidate and every call.
+        objective: judges the rollouts; or one objective per problem, each of which sees its own rows.
+        state: where the candidates start, one row per problem; its memory is shared, not copied.
+        seed: of the world's randomness, the same for every candidate, problem and call.
         num_samples: futures per candidate, averaged by the objective.
-        batch_size: candidates that are rolled out at a time; bounds the memory.
+        batch_size: candidates that are rolled out at a time, all problems together; bounds the memory.
+        action_repeat: frames that each decision lasts.
 
     Raises:
-        ValueError: if the world has no actions, or the state more than one row.
+        ValueError: if the world has no actions, or there are as many objectives as neither one nor the problems.
     """
 
     world: World
-    objective: Objective
+    objective: Objective | Sequence[Objective]
     state: State
     seed: int
     num_samples: int = 1
     batch_size: int = 256
+    action_repeat: int = 1
 
     def __post_init__(self) -> None:
         if self.world.action_spec is None:
             raise ValueError("this world was trained without actions, so there is nothing to plan; use a world with an action_spec")
-        if self.state.batch_size != 1:
-            raise ValueError(f"the state has {self.state.batch_size} rows; plan from a state of batch 1, one call per row")
+        if isinstance(self.objective, Sequence) and len(self.objective) != self.num_problems:
+            raise ValueError(f"{len(self.objective)} objectives for a state of {self.num_problems} rows; give one per row, or one for all")
+
+    @property
+    def num_problems(self) -> int:
+        """Rows of the state, P."""
+        return self.state.batch_size
 
     @property
     def action_spec(self) -> ActionSpec:
@@ -51,86 +59,64 @@ class Scorer:
         return self.world.action_spec
 
     def actions(self, candidates: Tensor) -> Tensor:
-        """Candidates (..., A) in environment units, inside the bounds up to the last bit."""
-        return self.action_spec.clamp(self.action_spec.denormalize(candidates))
+        """Candidates (..., D, A) as actions (..., T, A) in environment units, inside the bounds up to the last bit."""
+        repeated = candidates.repeat_interleave(self.action_repeat, dim=-2) if self.action_repeat > 1 else candidates
+        return self.action_spec.clamp(self.action_spec.denormalize(repeated))
 
     def score(self, candidates: Tensor) -> Tensor:
-        """(N,) scores of candidates (N, T, A) in [-1, 1]; minus infinity, the worst, where the score is not finite.
+        """(N,) scores of candidates (N, D, A) in [-1, 1], or (P, N) of (P, N, D, A); minus infinity, the worst, where not finite.
 
         Raises:
-            ValueError: if the objective does not return one score per candidate, or no score is finite.
+            ValueError: if the objective does not return one score per candidate.
         """
+        if candidates.ndim == 3:
+            return self.score(candidates[None])[0]
+        problems = self.num_problems
         parts = []
-        for chunk in self.actions(candidates).split(self.batch_size):
-            rollout = self.world.rollout(self.state, chunk, samples=self.num_samples, seed=self.seed)
-            scores = self.objective(rollout)
-            if scores.shape != (len(chunk),):
-                raise ValueError(f"the objective returned scores {tuple(scores.shape)} for {len(chunk)} candidates; it must return (N,)")
-            parts.append(scores)
-        scores = torch.cat(parts)
-        finite = scores.isfinite()
-        if not finite.any():
-            raise ValueError(
-                f"none of {len(candidates)} candidates has a finite score; check that the state and the goal hold no NaN, and shorten "
-                "the horizon if the world diverges"
-            )
-        return scores.masked_fill(~finite, -math.inf)
+        for chunk in self.actions(candidates).split(max(1, self.batch_size // problems), dim=1):
+            count = chunk.shape[1]
+            start = self.state if problems == 1 else self.world.fork(self.state, count)
+            rollout = self.world.rollout(start, chunk.flatten(0, 1), samples=self.num_samples, seed=self.seed)
+            scores = judged(self.objective, rollout, problems).view(problems, count)
+            # Where an action leads may be unknown to gradients while its effort is not: half a gradient is worse than none.
+            parts.append(scores if rollout.latents.requires_grad else scores.detach())
+        scores = torch.cat(parts, dim=1)
+        return scores.masked_fill(~scores.isfinite(), -math.inf)
 
 
-def correlated_noise(
-    num_candidates: int,
-    horizon: int,
-    num_components: int,
-    *,
-    correlation: float,
-    generator: torch.Generator,
-    like: Tensor,
-) -> Tensor:
-    """Standard normal noise (N, T, A) whose neighbouring frames are correlated: e[t] = c e[t-1] + sqrt(1 - c^2) w[t], AR(1).
+def judged(objective: Objective | Sequence[Objective], rollout: Rollout, num_problems: int) -> Tensor:
+    """(B,) scores of a rollout whose rows are sorted by problem, by the objective of all or each problem's own.
 
-    White noise averages out over a few frames; correlated noise moves things, which is what a plan has to do. `like` gives dtype
-    and device.
-    """
-    shape = (horizon, num_candidates, num_components)
-    white = torch.randn(shape, generator=generator, dtype=like.dtype, device=like.device)
-    frames = [white[0]]
-    for innovation in white[1:]:
-        frames.append(correlation * frames[-1] + math.sqrt(1 - correlation**2) * innovation)
-    return torch.stack(frames, dim=1)
-
-
-def start_search(
-    world: World,
-    objective: Objective,
-    state: State,
-    *,
-    horizon: int,
-    num_samples: int,
-    batch_size: int,
-    seed: int | None,
-    initial: Tensor | None,
-) -> tuple[Scorer, Tensor, torch.Generator]:
-    """What a search begins with: its scorer, the plan (T, A) in [-1, 1] to start from, and the generator of its proposals.
-
-    The plan is `initial`, in environment units, or the middle of the bounds. Without a seed, the search is seeded from torch's
-    global generator.
+    The rollout that a problem's own objective sees ends in a state without memory: rows of a memory cannot be cut out in general.
 
     Raises:
-        ValueError: if `initial` is not (horizon, A) or not finite, the world has no actions, or the state more than one row.
+        ValueError: if an objective does not return one score per row.
     """
-    like = state.latent
-    generator = torch.Generator(like.device).manual_seed(int(torch.randint(2**31, ())) if seed is None else seed)
-    # The world draws from a seed of its own: the same one would repeat the proposals' numbers in the world's noise.
-    world_seed = int(torch.randint(2**31, (), generator=generator, device=like.device))
-    scorer = Scorer(world=world, objective=objective, state=state, seed=world_seed, num_samples=num_samples, batch_size=batch_size)
-    shape = (horizon, scorer.action_spec.dim)
-    if initial is None:
-        return scorer, like.new_zeros(shape), generator
-    if initial.shape != shape:
-        raise ValueError(f"the initial plan is {tuple(initial.shape)}; this planner needs (horizon, actions) = {shape}")
-    if not initial.isfinite().all():
-        raise ValueError("the initial plan holds values that are not finite; pass the actions of an earlier plan, or None")
-    return scorer, scorer.action_spec.normalize(initial.to(like)).clamp(-1, 1), generator
+    if isinstance(objective, Sequence):
+        return torch.cat([judged(each, part, 1) for each, part in zip(objective, _rows_by_problem(rollout, num_problems), strict=True)])
+    count, scores = rollout.latents.shape[1], objective(rollout)
+    if scores.shape != (count,):
+        raise ValueError(f"the objective returned scores {tuple(scores.shape)} for {count} candidates; it must return (N,)")
+    return scores
+
+
+def _rows_by_problem(rollout: Rollout, num_problems: int) -> list[Rollout]:
+    count = rollout.latents.shape[1] // num_problems
+    parts = []
+    for problem in range(num_problems):
+        rows = slice(problem * count, (problem + 1) * count)
+        latents = rollout.latents[:, rows]
+        end = State(latent=latents[:, :, -1].flatten(0, 1), position=rollout.state.position)
+        actions = None if rollout.actions is None else rollout.actions[rows]
+        heads = {name: value[:, rows] for name, value in rollout.heads.items()}
+        parts.append(replace(rollout, latents=latents, actions=actions, heads=heads, state=end))
+    return parts
+
+
+def decisions_of(actions: Tensor, action_spec: ActionSpec, action_repeat: int) -> Tensor:
+    """Actions (..., T, A) in environment units as candidates (..., D, A) in [-1, 1]: the mean over the frames of each decision."""
+    normalized = action_spec.normalize(actions).clamp(-1, 1)
+    return normalized.unflatten(-2, (-1, action_repeat)).mean(-2) if action_repeat > 1 else normalized
 
 
 def check_positive(**values: float) -> None:

@@ -69,7 +69,7 @@ class Sand(Simulator):
         Attribute(name="gravity_m_s2", kind="physics", usual=(8.5, 11.0), unusual=(2.5, 5.0)),
         Attribute(name="lower_color", kind="appearance", usual=("orange", "brown", "red"), unusual=("magenta", "black")),
         Attribute(name="upper_color", kind="appearance", usual=("yellow", "beige", "white"), unusual=("cyan", "lime")),
-        Attribute(name="hopper_color", kind="appearance", usual=("gray", "green", "purple"), unusual=("crimson", "lilac")),
+        Attribute(name="hopper_color", kind="appearance", usual=("gray", "green", "purple"), unusual=("crimson", "blue")),
         Attribute(name="background_color", kind="appearance", usual=("navy", "teal"), unusual=("mint", "pink")),
     )
 

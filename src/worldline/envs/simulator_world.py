@@ -149,6 +149,10 @@ class SimulatorWorld:
         memory = tuple(branch for branch in state.memory for _ in range(count))
         return replace(state, latent=state.latent.repeat_interleave(count, dim=0), memory=memory)
 
+    def select(self, state: State, rows: Tensor) -> State:
+        """The state of rows (N,) of `state`, which may repeat; see `interfaces.SelectableWorld`."""
+        return replace(state, latent=state.latent[rows], memory=tuple(state.memory[row] for row in rows.tolist()))
+
     def close(self) -> None:
         """Release the simulator."""
         self.simulator.close()

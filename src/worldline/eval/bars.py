@@ -11,7 +11,7 @@ import numpy as np
 _WIDTH = 420
 _ROW = 24
 _NAME, _VALUE = 96, 92
-_HEIGHT, _LEFT, _BOTTOM, _TOP = 170, 10, 42, 12
+_HEIGHT, _LEFT, _BOTTOM, _TOP, _COUNT = 170, 10, 42, 12, 14
 
 
 def bar_chart(values: Mapping[str, float], *, label: str, unit: str = "") -> str:
@@ -55,16 +55,16 @@ def histogram(
     bar, depth = (_WIDTH - 2 * _LEFT) / num_bins, _HEIGHT - _TOP - _BOTTOM
     parts = [f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(f"histogram of {label}")}">']
     for index, count in enumerate(counts):
-        length = max(count / int(counts.max()) * depth, 2.0) if count else 0.0
+        length = max(count / int(counts.max()) * (depth - _COUNT), 2.0) if count else 0.0
         parts.append(
             f'<rect x="{_LEFT + index * bar:.1f}" y="{_TOP + depth - length:.1f}" width="{bar - 1:.1f}" height="{length:.1f}" '
             'fill="var(--series-1)"/>'
         )
     tallest = int(counts.argmax())
-    # Beside the bar, on the side where there is room.
-    at, shift, anchor = (tallest + 1, 4, "start") if tallest < num_bins / 2 else (tallest, -4, "end")
-    place = f'x="{_LEFT + at * bar + shift:.1f}" y="{_TOP + 10}" text-anchor="{anchor}"'
-    parts.append(f"<text {place}>{counts[tallest]}</text>")
+    # Above the bar, and inside the drawing.
+    at = _LEFT + (tallest + 0.5) * bar
+    anchor = "start" if tallest < 2 else "end" if tallest > num_bins - 3 else "middle"
+    parts.append(f'<text x="{at:.1f}" y="{_TOP + 8}" text-anchor="{anchor}">{counts[tallest]}</text>')
     if inside and limit is not None:
         at = _LEFT + (limit - low) / (high - low) * (_WIDTH - 2 * _LEFT)
         parts.append(f'<line x1="{at:.1f}" x2="{at:.1f}" y1="{_TOP - 6}" y2="{_TOP + depth}" stroke="var(--series-2)" stroke-width="2"/>')

@@ -35,7 +35,7 @@ def matrix_peak(dtype: torch.dtype, *, sizes: tuple[int, ...] = (256, 384, 512),
             for _ in range(calls):
                 left @ right
 
-        seconds = min(_timings(product, repetitions)) / calls
+        seconds = min(timings(product, repetitions)) / calls
         best = max(best, 2 * size**3 / seconds)
     return best
 
@@ -48,7 +48,7 @@ def bench_step(*, size: Size = "tiny", prompt_frames: int = 15, repetitions: int
     """
     figures: dict[str, Any] = {"size": size, "threads": torch.get_num_threads(), "prompt frames": prompt_frames}
     for name, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
-        world = _world(size).to(dtype)
+        world = random_world(size).to(dtype)
         figures["tokens per frame"] = world.noise_shape[0]
         with torch.inference_mode():
             latents = torch.randn(1, prompt_frames, *world.noise_shape, dtype=dtype)
@@ -56,14 +56,14 @@ def bench_step(*, size: Size = "tiny", prompt_frames: int = 15, repetitions: int
             many = world.fork(state, candidates)
             for num_steps in (4, 1):
                 stepped = world.with_sampling(num_steps)
-                seconds = statistics.median(_timings(_chain(stepped, state), repetitions))
+                seconds = statistics.median(timings(chain(stepped, state), repetitions))
                 figures[f"frames per second, K = {num_steps}, {name}"] = 1 / seconds
-                seconds = statistics.median(_timings(_chain(stepped, many), 3))
+                seconds = statistics.median(timings(chain(stepped, many), 3))
                 figures[f"ms per candidate, K = {num_steps}, batch {candidates}, {name}"] = seconds / candidates * 1e3
-            seconds = statistics.median(_timings(lambda w=world, s=state: w.decode(s), repetitions))
+            seconds = statistics.median(timings(lambda w=world, s=state: w.decode(s), repetitions))
             figures[f"ms to decode a frame, {name}"] = seconds * 1e3
             following = world.step(state, _still(state), seed=0)
-            seconds = statistics.median(_timings(lambda w=world, s=following: w.fork(s, 1).heads["reward"], repetitions))
+            seconds = statistics.median(timings(lambda w=world, s=following: w.fork(s, 1).heads["reward"], repetitions))
             figures[f"ms to read the heads at once, {name}"] = seconds * 1e3
     return figures
 
@@ -74,7 +74,7 @@ def bench_train(
     """Throughput of whole training steps of the dynamics (loss, backward, optimiser), as a share of the matrix peak in the same run."""
     tune_allocator()
     torch.manual_seed(0)
-    world = _world(size)
+    world = random_world(size)
     objective = ShortcutObjective(Dynamics(world.config.dynamics), ShortcutConfig(self_after=10**9), _SPEC).train()
     batch = Batch(latents=torch.randn(batch_size, num_frames, *world.noise_shape), actions=torch.rand(batch_size, num_frames, 2) * 2 - 1)
     optimizers = build_optimizers(objective, learning_rate=1e-4, muon_learning_rate=1e-4 if muon else None, weight_decay=0.01)
@@ -95,7 +95,7 @@ def bench_train(
         backward()
     step()
     peak = matrix_peak(torch.bfloat16)
-    seconds = statistics.median(_timings(step, repetitions))
+    seconds = statistics.median(timings(step, repetitions))
     peak = max(peak, matrix_peak(torch.bfloat16))
     flops = counter.get_total_flops()
     return {
@@ -113,14 +113,16 @@ def bench_train(
     }
 
 
-def _world(size: Size) -> World:
+def random_world(size: Size) -> World:
+    """A world of random weights for 64-pixel frames: 16 tokens per frame, two actions in [-1, 1]."""
     torch.manual_seed(0)
     tokenizer = TokenizerConfig(image_size=64, grid=4, latent_dim=32, width=128)
     dynamics = dynamics_config(size, num_tokens=tokenizer.num_tokens, latent_dim=tokenizer.latent_dim, action_dim=_SPEC.dim)
     return World(WorldConfig(tokenizer=tokenizer, dynamics=dynamics, action_spec=_SPEC))
 
 
-def _chain(world: World, state: State) -> Callable[[], None]:
+def chain(world: World, state: State) -> Callable[[], None]:
+    """A call that goes on by one frame from where it left off."""
     newest = state
 
     def step() -> None:
@@ -134,7 +136,8 @@ def _still(state: State) -> torch.Tensor:
     return state.latent.new_zeros(state.batch_size, _SPEC.dim)
 
 
-def _timings(call: Callable[[], Any], repetitions: int) -> list[float]:
+def timings(call: Callable[[], Any], repetitions: int) -> list[float]:
+    """Seconds of each of some calls, after one that is not timed."""
     call()
     seconds = []
     for _ in range(repetitions):

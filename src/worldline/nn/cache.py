@@ -66,9 +66,11 @@ class Cache:
         return Cache(tuple(_join(segments) for segments in self.layers))
 
     def select(self, rows: Tensor, batch_size: int) -> "Cache":
-        """The past of some rows of a batch of `batch_size`, as a copy."""
+        """The past of some rows of a batch of `batch_size`; a copy, but for what all rows share."""
 
         def pick(segment: Segment) -> Segment:
+            if segment.batch_size == 1:
+                return segment
             index = rows // (batch_size // segment.batch_size)
             return Segment(segment.keys[index], segment.values[index])
 

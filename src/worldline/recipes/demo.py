@@ -42,7 +42,7 @@ PROMPT_FRAMES, NUM_FRAMES = 4, 8
 TOKENIZER_SHARE = 0.35
 """Of the training budget; the dynamics get the rest."""
 HELD_OUT_SHARE = 0.1
-PLANNER = CEMConfig(horizon=5, num_candidates=64, num_iterations=3, num_elites=8, correlation=0.5)
+PLANNER = CEMConfig(horizon=5, num_candidates=64, num_iterations=3, num_elites=8, correlation=0.5, covariance="diagonal")
 PLANNING_SAMPLING_STEPS = 1
 """Per imagined frame of a plan: half of what the measured rollouts take, since a plan imagines hundreds of futures."""
 REPLAN_EVERY = 2

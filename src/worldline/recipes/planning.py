@@ -111,7 +111,7 @@ class _Goal:
         return GoalDistance(agent_px=agent_px, block_px=block_px, block_degrees=abs((turn + 180) % 360 - 180))
 
 
-DEFAULT_PLANNER = CEMConfig(horizon=6, num_candidates=128, num_iterations=4, num_elites=13, correlation=0.5)
+DEFAULT_PLANNER = CEMConfig(horizon=6, num_candidates=128, num_iterations=4, num_elites=13, correlation=0.5, covariance="diagonal")
 
 
 @torch.no_grad()

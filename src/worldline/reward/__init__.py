@@ -1,11 +1,35 @@
-"""Objectives: from a rollout to one score per row, higher is better, differentiable.
+"""Objectives: from a rollout to one score per row, higher is better, differentiable; and constraints, kept where at most 0.
 
-    objective = GoalLatent(goal, token_weights=moving_token_weights(torch.stack([now, goal])))
+    objective = GoalLatent(goal, token_weights=moving_token_weights(torch.stack([now, goal]))) + 0.1 * Smoothness(world.action_spec)
+
+Objectives compose with `+`, `-` and `*`; `Term` makes any function one that does.
 
 May import: torch and `worldline.interfaces`. Refuses to know: planners, pixels, how a world produced its latents and heads.
 """
 
-from worldline.reward.goal import GoalLatent, moving_token_weights
+from worldline.reward.actions import Effort, NearData, Smoothness
+from worldline.reward.compose import Composable, Product, Sum, Term
+from worldline.reward.constraint import AtLeast, AtMost, Penalty
+from worldline.reward.goal import GoalClip, GoalLatent, moving_token_weights
 from worldline.reward.head import RewardHead
+from worldline.reward.temporal import FramesToGoal, TemporalDistance, TemporalDistanceConfig
 
-__all__ = ["GoalLatent", "RewardHead", "moving_token_weights"]
+__all__ = [
+    "AtLeast",
+    "AtMost",
+    "Composable",
+    "Effort",
+    "FramesToGoal",
+    "GoalClip",
+    "GoalLatent",
+    "NearData",
+    "Penalty",
+    "Product",
+    "RewardHead",
+    "Smoothness",
+    "Sum",
+    "TemporalDistance",
+    "TemporalDistanceConfig",
+    "Term",
+    "moving_token_weights",
+]

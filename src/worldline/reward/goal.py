@@ -1,6 +1,6 @@
-"""Reaching a goal image, measured between latents.
+"""Reaching a goal image, or ending with a goal clip, measured between latents.
 
-May import: torch and `worldline.interfaces`. Refuses to know: how the goal image became latents.
+May import: torch, `worldline.interfaces` and its siblings in `reward`. Refuses to know: how the goal became latents.
 
 Shapes: B batch, M samples, T frames, S tokens, C channels.
 """
@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from worldline.interfaces import Rollout
+from worldline.reward.compose import Composable
 
 
-class GoalLatent:
+class GoalLatent(Composable):
     """Objective: minus the distance between a rollout's latents and a goal's.
 
         score = - sum over t of time_weights[t] * mean over s of token_weights[s] * mean over c of distance(z[t, s, c], goal[s, c])
@@ -80,6 +81,40 @@ class GoalLatent:
         time_weights = torch.ones_like(per_frame[0, 0])
         time_weights[-1] = self.final_weight if self.over_time == "mean" else 1.0
         return -(per_frame * time_weights / time_weights.sum()).sum(-1).mean(0)
+
+
+class GoalClip(Composable):
+    """Objective: minus the mean squared distance of a rollout's last frames to a goal clip's, frame by frame.
+
+    Args:
+        goal_latents: (G, S, C), the clip that the rollout should end with.
+        token_weights: (S,) as in `GoalLatent`; all alike if None.
+
+    Raises:
+        ValueError: if the clip is not (G, S, C) or not finite, or the weights do not fit.
+    """
+
+    def __init__(self, goal_latents: Tensor, *, token_weights: Tensor | None = None) -> None:
+        if goal_latents.ndim != 3 or not len(goal_latents) or not goal_latents.isfinite().all():
+            raise ValueError(f"goal_latents are {tuple(goal_latents.shape)}; give the finite latents (G, S, C) of a clip")
+        weights = torch.ones_like(goal_latents[0, :, 0]) if token_weights is None else token_weights.to(goal_latents)
+        if weights.shape != goal_latents.shape[1:2] or not (weights >= 0).all() or not weights.sum() > 0:
+            raise ValueError(f"token_weights are {tuple(weights.shape)} for {goal_latents.shape[1]} tokens; give (S,) non-negative")
+        self.goal_latents = goal_latents
+        self.token_weights = weights / weights.mean()
+
+    def __call__(self, rollout: Rollout) -> Tensor:
+        """(B,) scores, mean over samples.
+
+        Raises:
+            ValueError: if the rollout is shorter than the clip, or has other tokens or channels.
+        """
+        length, shape = len(self.goal_latents), self.goal_latents.shape[1:]
+        if rollout.latents.shape[2] < length or rollout.latents.shape[3:] != shape:
+            found = tuple(rollout.latents.shape[2:])
+            raise ValueError(f"the rollout has latents {found} and the goal clip {tuple(self.goal_latents.shape)}; plan at least as far")
+        error = (rollout.latents[:, :, -length:] - self.goal_latents.to(rollout.latents)).square().mean(-1)
+        return -(error * self.token_weights.to(error)).mean((0, 2, 3))
 
 
 def moving_token_weights(latents: Tensor, *, floor: float = 0.05) -> Tensor:

@@ -1,15 +1,16 @@
 """The reward that a world's own head predicts.
 
-May import: torch and `worldline.interfaces`. Refuses to know: how the head was trained.
+May import: torch, `worldline.interfaces` and its siblings in `reward`. Refuses to know: how the head was trained.
 """
 
 import torch
 from torch import Tensor
 
 from worldline.interfaces import Rollout
+from worldline.reward.compose import Composable
 
 
-class RewardHead:
+class RewardHead(Composable):
     """Objective: the discounted sum of the rewards that a head reads off a rollout, sum over t of discount^t reward[t].
 
     Args:

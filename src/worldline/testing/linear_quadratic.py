@@ -142,6 +142,14 @@ class LinearQuadraticWorld:
         """`count` copies of each row, consecutive."""
         return State(latent=state.latent.repeat_interleave(count, dim=0), position=state.position)
 
+    def select(self, state: State, rows: Tensor) -> State:
+        """The state of rows (N,) of `state`, which may repeat; see `interfaces.SelectableWorld`."""
+        return State(latent=state.latent[rows], position=state.position)
+
+    def restart(self, latents: Tensor) -> State:
+        """The state at latents (B, S, C): there is no past to know; see `interfaces.RestartableWorld`."""
+        return State(latent=latents, position=1)
+
     def objective(self) -> QuadraticObjective:
         """The cost that `optimal_cost` and `optimal_actions` answer for."""
         return QuadraticObjective(state_cost=self.state_cost, action_cost=self.action_cost, final_cost=self.final_cost)
@@ -171,6 +179,36 @@ class LinearQuadraticWorld:
             actions.append(-states @ gain.T)
             states = states @ self.dynamics.T + actions[-1] @ self.control.T
         return torch.stack(actions, dim=1)
+
+    def soft_value(self, start: Tensor, horizon: int, *, temperature: float, action_std: float) -> Tensor:
+        """Soft value (B,) of `start` (B, n): what soft backups of an exhaustive tree over a Gaussian prior give, differentiable in `start`.
+
+            V = temperature * log E[exp(-cost(u) / temperature)],   every component of u normal with deviation `action_std`, no noise
+
+        The cost of a plan is quadratic, u'Hu + 2f'u + c, so the expectation is a Gaussian integral:
+
+            V = -c + f' P^-1 f - temperature / 2 * log det(2 action_std^2 P / temperature),
+            P = H + temperature / (2 action_std^2)
+
+        It ignores the action bounds. Soft backups from the last frame to the first compose to the same (Todorov 2009; Levine 2018).
+        """
+        size = self.control.shape[1]
+        drift = torch.eye(len(self.dynamics), dtype=torch.float64)
+        response = drift.new_zeros(len(drift), horizon * size)
+        hessian = torch.block_diag(*[self.action_cost] * horizon)
+        cross, constant = torch.zeros_like(response), torch.zeros_like(self.dynamics)
+        for t in range(horizon):
+            drift, response = self.dynamics @ drift, self.dynamics @ response
+            response = torch.cat([response[:, : t * size], self.control, response[:, (t + 1) * size :]], dim=1)
+            weight = self.final_cost if t == horizon - 1 else self.state_cost
+            hessian = hessian + response.T @ weight @ response
+            cross = cross + drift.T @ weight @ response
+            constant = constant + drift.T @ weight @ drift
+        ridge = temperature / (2 * action_std**2)
+        precision = hessian + ridge * torch.eye(len(hessian), dtype=torch.float64)
+        gain = cross @ torch.linalg.solve(precision, cross.T)
+        volume = torch.linalg.slogdet(precision / ridge)[1]
+        return -_quadratic(start.double(), constant - gain) - temperature / 2 * volume
 
     def _riccati(self, horizon: int) -> tuple[list[Tensor], Tensor]:
         """Gains (m, n) for each frame, and the matrix (n, n) of the optimal cost; backward Riccati recursion."""

@@ -44,7 +44,9 @@ class Detail:
         return cls(drawn, _logit(frames.clamp(_DARKEST, 1 - _DARKEST)) - _logit(drawn), tolerance)
 
     def select(self, rows: Tensor, batch_size: int) -> "Detail":
-        """The detail of some rows of a batch of `batch_size`."""
+        """The detail of some rows of a batch of `batch_size`; a copy, unless all rows share it."""
+        if len(self.drawn) == 1:
+            return self
         index = rows // (batch_size // len(self.drawn))
         return Detail(self.drawn[index], self.missing[index], self.tolerance)
 

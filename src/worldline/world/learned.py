@@ -59,6 +59,11 @@ class World(nn.Module):
         """How frames are drawn."""
         return self.config.sampler
 
+    @property
+    def evaluations_per_frame(self) -> int:
+        """Passes of the network per imagined frame, K; see `interfaces.evaluations_per_frame`."""
+        return self.sampler.num_steps
+
     def with_sampling(self, num_steps: int) -> "World":
         """The same world, sharing its weights, that draws a frame in `num_steps` steps: 1 is quick, `max_steps` is careful.
 
@@ -214,6 +219,28 @@ class World(nn.Module):
         heads = HeadsOnDemand(lambda: {name: spread(value) for name, value in state.heads.items()})
         return replace(state, latent=spread(state.latent), heads=heads, text=None if state.text is None else spread(state.text))
 
+    def select(self, state: State, rows: Tensor) -> State:
+        """The state of rows (N,) of `state`, which may repeat; batch N. The past that all rows share stays shared. Differentiable.
+
+        Raises:
+            ValueError: if `rows` is not a list of rows of the state.
+        """
+        count = state.batch_size
+        if rows.ndim != 1 or not len(rows) or rows.is_floating_point() or not bool(((rows >= 0) & (rows < count)).all()):
+            raise ValueError(f"rows must be (N,) integers from 0 to {count - 1}, got {tuple(rows.shape)} {rows.dtype}")
+        return replace(
+            state,
+            latent=state.latent[rows],
+            memory=state.memory.select(rows, count),
+            heads=HeadsOnDemand(lambda: {name: value[rows] for name, value in state.heads.items()}),
+            text=None if state.text is None else state.text[rows],
+            detail=None if state.detail is None else state.detail.select(rows, count),
+        )
+
+    def restart(self, latents: Tensor) -> State:
+        """The state at latents (B, S, C) with no past before them; differentiable in the latents."""
+        return self.prompt_latents(latents.unsqueeze(1))
+
     def save_pretrained(self, folder: str | Path, *, half: bool = False) -> Path:
         """Write `config.json`, `model.safetensors` and a model card, `README.md`, into `folder`; each file appears whole or not at all.
 
@@ -330,15 +357,7 @@ class World(nn.Module):
             return self.fork(state, samples * rows)
         if samples == 1:
             return state
-        index = torch.arange(rows, device=state.latent.device).repeat(samples)
-        return replace(
-            state,
-            latent=state.latent[index],
-            memory=state.memory.select(index, rows),
-            heads=HeadsOnDemand(lambda: {name: value[index] for name, value in state.heads.items()}),
-            text=None if state.text is None else state.text[index],
-            detail=None if state.detail is None else state.detail.select(index, rows),
-        )
+        return self.select(state, torch.arange(rows, device=state.latent.device).repeat(samples))
 
     def _public(self, state: State) -> State:
         heads = state.heads

@@ -69,3 +69,60 @@ def test_too_little_is_said_to_be_too_little(steered_clips: BuildClips) -> None:
     assert "fewer than 200 frames" in aligned(steered_clips(num_clips=3, num_frames=20)).joint.reason
     assert "fewer than 200 frames" in aligned(steered_clips(num_frames=12)).joint.reason
     assert "fewer than 200 frames" in measure_alignment([], []).joint.reason
+
+
+def pushed(shift: int, course: float = 0.0) -> tuple[list[np.ndarray], list[list[np.ndarray]]]:
+    """Forces (60, 2), and the motion of what they push, which goes on; the rows are `shift` frames early. All episodes share a course."""
+    generator = np.random.default_rng(0)
+    shared = course * generator.normal(size=(66, 2))
+    actions, motions = [], []
+    for _ in range(30):
+        force = generator.normal(size=(66, 2)) + shared
+        speed, moved = np.zeros(2), []
+        for push in force:
+            moved.append(speed + push / 2)
+            speed = 0.9 * speed + push
+        seen = np.stack(moved)[3:62] + 0.5 * generator.normal(size=(59, 2))
+        actions.append(force[3 + shift : 63 + shift])
+        motions.append([seen, np.zeros((59, 1))])
+    return actions, motions
+
+
+@pytest.mark.parametrize("shift", [-3, -2, -1, 0, 1, 2, 3])
+def test_what_is_pushed_goes_on_and_still_answers_at_once(shift: int) -> None:
+    joint = measure_alignment(*pushed(shift)).joint
+    assert joint.lag == shift
+    assert joint.is_misaligned == (shift != 0)
+    assert joint.curve[shift + 1] > 0.5 * joint.curve[shift]
+    assert joint.interval is not None
+    assert joint.position is not None
+    assert joint.interval[0] <= joint.position <= joint.interval[1]
+    assert joint.interval[1] - joint.interval[0] < 1
+
+
+def test_a_course_that_all_episodes_share_does_not_hide_what_is_their_own() -> None:
+    actions, motions = pushed(2, course=1.0)
+    assert measure_alignment(actions, motions).joint.lag == 2
+    others = measure_alignment([*actions[3:], *actions[:3]], motions)
+    assert others.joint.lag is None
+    assert "other episodes" in others.joint.reason
+
+
+def test_copies_of_one_episode_prove_nothing() -> None:
+    actions, motions = pushed(0)
+    found = measure_alignment([actions[1]] * 12, [motions[0]] * 12)
+    assert found.joint.lag is None
+    assert not any(component.is_misaligned for component in found.components)
+
+
+def test_an_answer_that_grows_beyond_the_nearest_lags_is_looked_at_whole() -> None:
+    generator = np.random.default_rng(0)
+    actions = [generator.normal(size=(80, 1)) for _ in range(30)]
+    answers = [
+        [np.roll(rows, lag, 0)[:-1] + noise * generator.normal(size=(79, 1)) for lag, noise in ((4, 1.6), (5, 1.2), (6, 0.7))]
+        for rows in actions
+    ]
+    motions = [[np.concatenate(answer, axis=1)] for answer in answers]
+    joint = measure_alignment(actions, motions).joint
+    assert max(joint.curve, key=lambda lag: joint.curve[lag]) == 6
+    assert joint.lag == 5

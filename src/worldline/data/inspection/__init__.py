@@ -3,6 +3,7 @@
     contents     episodes, frames, rates, sizes, texts, sources: from tables and headers, without decoding
     actions      ranges, and components that are missing or never change
     motion       how the picture moves, as a few dozen numbers
+    foresight    how much of the actions the motion tells, at every lag
     alignment    at which lag the motion answers the actions
     statistics   the last three together, with warnings in words
 

@@ -3,12 +3,13 @@
 `actions[t]` should lead from frame `t` to frame `t + 1`: lag 0. At lag 3 the picture answers three frames later: the rows are three too
 early, or camera and motors need that long. At a negative lag the picture moves before its action: the rows are late.
 
-Smooth actions resemble themselves a few frames on, so plain correlation has a broad and often displaced peak. Therefore actions and
-motion are whitened first, each by its own past (Box and Jenkins, 1970: prewhitening), and what is new in the action is predicted from
-what is new in the motion, at every lag, by ridge regression on other episodes than it is judged on. The best lag counts if a bootstrap
-over episodes agrees.
+The motion tells of an action from the frame on in which it begins to answer (`inspection.foresight` measures how much, beyond what the
+motion of other episodes tells), and no frame earlier, since causes come first; afterwards it may go on for long: a torque changes a speed,
+of which the next frame sees more. So the lag is where the curve rises, not where it peaks. It counts if the motion tells more than in every
+one of many pairings of episodes with strangers, by far. A bootstrap over episodes gives the lag an interval, and actions are misaligned if
+the expected lag lies outside of it.
 
-May import: numpy. Refuses to know: pixels, files.
+May import: numpy, inspection.foresight. Refuses to know: pixels, files.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,31 +17,34 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from worldline.data.inspection.foresight import ORDER, Foresight, explained, strangers, whiten
+
 MAX_LAG = 5
 WIDEST_LAG = 12
 """Where to look next if nothing is found within `MAX_LAG`, or the best lag is at its edge."""
 
-_ORDER = 3  # frames of its own past that a series is whitened by
-_RIDGE = 0.3  # of a feature's variance
-_CLIP = 4.0  # standard deviations; one cut or glitch must not decide
-_NUM_FOLDS = 5
 _NUM_RESAMPLES = 500
-_CONFIDENCE = 0.99
+_CONFIDENCE = 0.99  # on either side of the interval
 _COMPONENT_AGREEMENT = 0.9
+_LEVEL = 0.25  # Of the lags; within an episode all motion tells a little of all actions, such as how hasty it is.
 _FEWEST_UNITS = 6
-_BLOCK_FRAMES = 64  # of a long episode, where there are too few episodes to resample
 _FEWEST_ROWS = 200
+_NUM_PAIRINGS, _PAIRINGS_AT_ONCE = 24, 6
+_DEVIATIONS, _COMPONENT_DEVIATIONS = 4.0, 5.0
+"""By how many standard deviations of the pairings with strangers the true pairing must stand out; one of many components by more."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LagEstimate:
-    """How many frames after its action the picture moves.
+    """How many frames after its action the picture begins to answer.
 
     Attributes:
-        lag: the best lag; None where the data cannot tell.
-        is_misaligned: the best lag is not the expected one, and the difference is beyond chance.
-        agreement: share of bootstrap resamples in which this lag is the best.
-        curve: share of the action's news that the motion explains, out of sample: lag -> share.
+        lag: where the curve has risen halfway from its level to its peak, or more; None where the data cannot tell.
+        is_misaligned: the lag is not the expected one, and the expected one lies outside the interval.
+        agreement: share of bootstrap resamples that give this lag.
+        curve: share of the action's news that the motion explains, out of sample, beyond what other episodes' motion does: lag -> share.
+        position: the lag before it is rounded; None where the data cannot tell.
+        interval: what 98 of 100 resamples give for it; None where the data cannot tell.
         reason: why the data cannot tell; empty otherwise.
     """
 
@@ -48,6 +52,8 @@ class LagEstimate:
     is_misaligned: bool
     agreement: float
     curve: Mapping[int, float]
+    position: float | None = None
+    interval: tuple[float, float] | None = None
     reason: str = ""
 
 
@@ -66,12 +72,12 @@ def measure_alignment(
 
     Args:
         actions: of each episode, (T, A); rows that are not a number are left out.
-        motions: of each episode, several families of features of its transitions, each (T - 1, F); the family that explains most is used.
+        motions: of each episode, several families of features of its transitions, each (T - 1, F).
         expected_lag: what counts as aligned: 0, or the latency that the recording is known to have.
-        seed: of the bootstrap.
+        seed: of the bootstrap and of the pairings with strangers.
     """
     near = _measure(actions, motions, MAX_LAG, expected_lag, seed)
-    if near.joint.lag is not None and abs(near.joint.lag) < MAX_LAG:
+    if near.joint.lag is not None and near.joint.lag > -MAX_LAG and _peak(near.joint) < MAX_LAG:
         return near
     far = _measure(actions, motions, WIDEST_LAG, expected_lag, seed)
     return near if far.joint.lag is None else far
@@ -80,136 +86,122 @@ def measure_alignment(
 def _measure(
     actions: Sequence[np.ndarray], motions: Sequence[Sequence[np.ndarray]], max_lag: int, expected_lag: int, seed: int
 ) -> Alignment:
-    num_lost = 2 * max_lag + _ORDER + 1
+    num_lost = 2 * max_lag + ORDER + 1
     usable = [index for index, rows in enumerate(actions) if len(rows) > num_lost]
     dim = actions[0].shape[1] if len(actions) else 0
     if sum(len(actions[index]) - num_lost for index in usable) < _FEWEST_ROWS:
-        missing = _cannot_tell(f"fewer than {_FEWEST_ROWS} frames in episodes long enough to shift by {max_lag} frames either way")
-        return Alignment(joint=missing, components=(missing,) * dim)
-    news = _whiten([actions[index][: len(motions[index][0])].astype(np.float64) for index in usable], own=False)
-    best: tuple[float, np.ndarray, np.ndarray] | None = None
-    for family in range(len(motions[0])):
-        moved = _whiten([motions[index][family].astype(np.float64) for index in usable], own=True)
-        errors, totals = _errors(news, moved, max_lag)
-        peak = float(_explained(errors.sum(2), totals.sum(1)).mean(1).max())
-        if best is None or peak > best[0]:
-            best = (peak, errors, totals)
-    assert best is not None
-    _, errors, totals = best
+        return _nothing(f"fewer than {_FEWEST_ROWS} frames in episodes long enough to shift by {max_lag} frames either way", dim)
+    news = whiten([actions[index][: len(motions[index][0])].astype(np.float64) for index in usable], own=False)
+    moved = whiten([np.concatenate(motions[index], axis=1).astype(np.float64) for index in usable], own=True)
+    foresight = Foresight(news, moved, max_lag)
+    if foresight.num_units < _FEWEST_UNITS:
+        return _nothing("too few episodes to judge chance", dim)
+    (errors,), (totals,) = foresight.errors([np.arange(foresight.num_units)])
     moving = totals.sum(1) > 0
-    joint = _estimate(errors[:, moving], totals[moving], max_lag, expected_lag, seed)
+    if not moving.any():
+        return _nothing("nothing in it moves", dim)
+    evidence = _Evidence(errors, totals, _pair_with_strangers(foresight, explained(errors.sum(2), totals.sum(1)), seed), expected_lag, seed)
     components = [
-        _sure(_estimate(errors[:, [index]], totals[[index]], max_lag, expected_lag, seed), max_lag)
-        if moving[index]
-        else _cannot_tell("it never changes")
+        _sure(evidence.estimate([index], _COMPONENT_DEVIATIONS), max_lag) if moving[index] else _cannot_tell("it never changes")
         for index in range(dim)
     ]
-    return Alignment(joint=joint, components=tuple(components))
+    return Alignment(joint=evidence.estimate(np.flatnonzero(moving).tolist(), _DEVIATIONS), components=tuple(components))
 
 
-def _whiten(series: list[np.ndarray], *, own: bool) -> list[np.ndarray]:
-    """What each row of a series (T, D) adds to a linear prediction from the rows before it; the first rows are not-a-number.
+def _pair_with_strangers(foresight: Foresight, own: np.ndarray, seed: int) -> np.ndarray:
+    """Shares (pairings, lags, A) that are explained by the motion of others; fewer pairings where `own` (lags, A) is no better anyhow."""
+    generator = np.random.default_rng(seed)
+    found: list[np.ndarray] = []
+    while len(found) < _NUM_PAIRINGS:
+        errors, totals = foresight.errors([strangers(foresight.num_units, generator) for _ in range(_PAIRINGS_AT_ONCE)])
+        found += list(explained(errors.sum(3), totals.sum(2)))
+        if (own.max(0) <= np.max(found, axis=(0, 1))).all():
+            break
+    return np.stack(found)
 
-    With `own`, each column is predicted from its own past alone: features are many, and their joint past would overfit.
+
+class _Evidence:
+    """What is known of every component, and the estimates that follow from it.
+
+    Args:
+        errors: (lags, A, units), of the true pairing.
+        totals: (A, units).
+        others: (pairings, lags, A): shares that are explained when episodes are paired with strangers.
     """
-    pasts = [np.stack([rows[_ORDER - back : len(rows) - back] for back in range(1, _ORDER + 1)], axis=2) for rows in series]
-    nows = [rows[_ORDER:] for rows in series]
-    past, now = np.concatenate(pasts), np.concatenate(nows)
-    known = np.isfinite(past).all((1, 2)) & np.isfinite(now).all(1)
-    past_mean, now_mean = past[known].mean(0), now[known].mean(0)
-    scale = past[known].std(0).mean(1) + 1e-12
-    past, now = (past[known] - past_mean) / scale[:, None], (now[known] - now_mean) / scale
 
-    def solve(inputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
-        return np.linalg.solve(inputs.T @ inputs + 1e-3 * len(inputs) * np.eye(inputs.shape[1]), inputs.T @ targets)
+    def __init__(self, errors: np.ndarray, totals: np.ndarray, others: np.ndarray, expected_lag: int, seed: int) -> None:
+        self._errors, self._totals, self._expected_lag = errors, totals, expected_lag
+        self._base = others.mean(0)
+        self._others = others - self._base
+        self._spread = np.maximum(self._others.std((0, 1)), 1e-6)
+        num_units = totals.shape[1]
+        # Drawn once: what is sure of one component and of all rests on the same resamples.
+        self._counts = np.random.default_rng(seed).multinomial(num_units, np.full(num_units, 1 / num_units), size=_NUM_RESAMPLES)
 
-    dim = now.shape[1]
-    weights = np.zeros((dim, _ORDER, dim))
-    if own:
-        for column in range(dim):
-            weights[column, :, column] = solve(past[:, column], now[:, column])
-    else:
-        weights = solve(past.reshape(len(past), -1), now).reshape(dim, _ORDER, dim)
-    flat = weights.reshape(-1, dim)
-    whitened = []
-    for before, after in zip(pasts, nows, strict=True):
-        residual = (after - now_mean) / scale - ((before - past_mean) / scale[:, None]).reshape(len(before), -1) @ flat
-        whitened.append(np.concatenate([np.full((_ORDER, dim), np.nan), residual]))
-    return whitened
+    def estimate(self, components: list[int], deviations: float) -> LagEstimate:
+        """The lag of some components together."""
+        errors, totals, base = self._errors[:, components], self._totals[components], self._base[:, components]
+        excess = explained(errors.sum(2), totals.sum(1)) - base
+        weights = self._weights(excess, components)
+        curve = excess @ weights
+        top, middle = int(curve.argmax()), len(curve) // 2
+        shares = {place - middle: float(value) for place, value in enumerate(curve)}
+        chance = np.array([(other @ self._weights(other, components)).max() for other in self._others[..., components]])
+        if curve[top] <= max(chance.max(), chance.mean() + deviations * chance.std()):
+            return _cannot_tell("the motion tells nothing about it that the motion of other episodes does not tell", shares)
+        summed = np.einsum("lau,ru->rla", errors, self._counts), np.einsum("au,ru->ra", totals, self._counts)
+        resampled = (explained(*summed) - base) @ weights
+        if (resampled[:, top] > 0).mean() < _CONFIDENCE:
+            return _cannot_tell("the motion tells something about it in too few episodes", shares)
+        position, onsets = float(_onsets(curve[None])[0]), _onsets(resampled)
+        lag, (low, high) = round(position), np.quantile(onsets, [1 - _CONFIDENCE, _CONFIDENCE]).tolist()
+        return LagEstimate(
+            lag=lag,
+            is_misaligned=lag != self._expected_lag and not low <= self._expected_lag <= high,
+            agreement=float((onsets.round() == lag).mean()),
+            curve=shares,
+            position=round(position, 3),
+            interval=(round(low, 3), round(high, 3)),
+        )
 
+    def _weights(self, excess: np.ndarray, components: list[int]) -> np.ndarray:
+        """Of components (A,), whose shares add up best where what sticks out counts in units of chance.
 
-def _errors(news: list[np.ndarray], moved: list[np.ndarray], max_lag: int) -> tuple[np.ndarray, np.ndarray]:
-    """Out-of-sample squared errors (lags, A, units) of predicting `news` from `moved`, and the squares (A, units) of predicting zero."""
-    lags = range(-max_lag, max_lag + 1)
-    rows = [np.arange(max_lag, len(motion) - max_lag) for motion in moved]
-    known = [
-        np.isfinite(action[row]).all(1) & np.all([np.isfinite(motion[row + lag]).all(1) for lag in lags], axis=0)
-        for action, motion, row in zip(news, moved, rows, strict=True)
-    ]
-    rows = [row[mask] for row, mask in zip(rows, known, strict=True)]
-    units = [(index, row) for index, row in enumerate(rows) if len(row)]
-    if len(units) < _NUM_FOLDS * 2:
-        units = [(index, block) for index, row in units for block in np.array_split(row, max(1, len(row) // _BLOCK_FRAMES))]
-    targets = [news[index][row] for index, row in units]
-    everything = np.concatenate(targets)
-    spread = everything.std(0)
-    moving = spread > 1e-9
-    mean, scale = everything.mean(0), np.where(moving, spread, 1)
-    targets = [np.where(moving, np.clip((target - mean) / scale, -_CLIP, _CLIP), 0) for target in targets]
-    totals = np.stack([(target**2).sum(0) for target in targets], axis=1)
-    errors = np.zeros((len(lags), *totals.shape))
-    # Neighbouring blocks of one episode share a fold, so that what is learned is not tested next door.
-    fold_of = np.arange(len(units)) * _NUM_FOLDS // len(units)
-    for index, lag in enumerate(lags):
-        inputs = [moved[episode][row + lag] for episode, row in units]
-        mean, scale = np.concatenate(inputs).mean(0), np.concatenate(inputs).std(0) + 1e-12
-        inputs = [np.clip((rows_of_unit - mean) / scale, -_CLIP, _CLIP) for rows_of_unit in inputs]
-        grams = [rows_of_unit.T @ rows_of_unit for rows_of_unit in inputs]
-        products = [rows_of_unit.T @ target for rows_of_unit, target in zip(inputs, targets, strict=True)]
-        for fold in range(_NUM_FOLDS):
-            seen = [unit for unit in range(len(units)) if fold_of[unit] != fold]
-            if not seen or len(seen) == len(units):
-                continue
-            gram = np.sum([grams[unit] for unit in seen], axis=0)
-            ridge = _RIDGE * sum(len(inputs[unit]) for unit in seen) * np.eye(len(gram))
-            weights = np.linalg.solve(gram + ridge, np.sum([products[unit] for unit in seen], axis=0))
-            for unit in np.flatnonzero(fold_of == fold):
-                errors[index, :, unit] = ((targets[unit] - inputs[unit] @ weights) ** 2).sum(0)
-    return errors, totals
+        A component of which the motion shows nothing, such as a clock, must not drown the others.
+        """
+        weights = np.maximum(excess.max(0), 1e-9) / self._spread[components] ** 2
+        return weights / weights.sum()
 
 
-def _explained(errors: np.ndarray, totals: np.ndarray) -> np.ndarray:
-    """Shares (lags, A) of squares (A,) that errors (lags, A) leave out; zero where nothing was to be explained."""
-    return np.where(totals > 0, 1 - errors / np.where(totals > 0, totals, 1), 0)
+def _onsets(curves: np.ndarray) -> np.ndarray:
+    """Where curves (R, lags) have risen to their peak, (R,), in lags from the middle; between two lags if the step is between them.
+
+    From the peak to the left, until a value is below half of it, above the level of lags that have nothing to do with it. A straight line
+    to that value crosses the half half a lag before the onset, where the rise is one step from nothing to the peak.
+    """
+    places = np.arange(curves.shape[1])
+    top = curves.argmax(1)
+    half = (curves[np.arange(len(curves)), top] + np.quantile(curves, _LEVEL, axis=1)) / 2
+    is_low = (curves < half[:, None]) & (places < top[:, None])
+    low = np.where(is_low, places, -1).max(1)
+    at, after = (curves[np.arange(len(curves)), (low + step).clip(0)] for step in (0, 1))
+    onset = low + (half - at) / np.maximum(after - at, 1e-12) + 0.5
+    return np.where(low < 0, 0, onset) - curves.shape[1] // 2
 
 
-def _estimate(errors: np.ndarray, totals: np.ndarray, max_lag: int, expected_lag: int, seed: int) -> LagEstimate:
-    num_units = totals.shape[1]
-    if not totals.size or num_units < _FEWEST_UNITS:
-        return _cannot_tell("nothing in it moves" if not totals.size else "too few episodes to judge chance")
-    explained = _explained(errors.sum(2), totals.sum(1))
-    # A component of which the motion shows nothing, such as a clock, must not drown the others.
-    weights = np.maximum(explained.max(0), 1e-6)
-    weights /= weights.sum()
-    curve = explained @ weights
-    best = int(curve.argmax())
-    counts = np.random.default_rng(seed).multinomial(num_units, np.full(num_units, 1 / num_units), size=_NUM_RESAMPLES)
-    resampled = _explained(np.einsum("lau,ru->rla", errors, counts), np.einsum("au,ru->ra", totals, counts)[:, None]) @ weights
-    agreement = float((resampled.argmax(1) == best).mean())
-    lags = range(-max_lag, max_lag + 1)
-    shares = {lag: float(value) for lag, value in zip(lags, curve, strict=True)}
-    if curve[best] <= 0 or (resampled[:, best] > 0).mean() < _CONFIDENCE:
-        return _cannot_tell("the motion tells nothing about it", shares)
-    beats = 1.0 if expected_lag not in lags else float((resampled[:, best] > resampled[:, lags.index(expected_lag)]).mean())
-    is_misaligned = lags[best] != expected_lag and beats >= _CONFIDENCE
-    return LagEstimate(lag=lags[best], is_misaligned=is_misaligned, agreement=agreement, curve=shares)
+def _peak(estimate: LagEstimate) -> int:
+    return max(estimate.curve, key=lambda lag: estimate.curve[lag])
 
 
 def _sure(estimate: LagEstimate, max_lag: int) -> LagEstimate:
     """One of many components needs stronger evidence than all together, lest one in a hundred cries wolf."""
-    if estimate.lag is not None and (abs(estimate.lag) == max_lag or estimate.agreement < _COMPONENT_AGREEMENT):
+    if estimate.lag is not None and (max(abs(estimate.lag), _peak(estimate)) == max_lag or estimate.agreement < _COMPONENT_AGREEMENT):
         return _cannot_tell("the motion tells too little about it", estimate.curve)
     return estimate
+
+
+def _nothing(reason: str, dim: int) -> Alignment:
+    return Alignment(joint=_cannot_tell(reason), components=(_cannot_tell(reason),) * dim)
 
 
 def _cannot_tell(reason: str, curve: Mapping[int, float] | None = None) -> LagEstimate:

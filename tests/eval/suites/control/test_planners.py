@@ -24,8 +24,9 @@ def test_no_more_frames_are_imagined_than_the_budget_allows(name: str, budget: i
     world = Counting()
     planner = make_planner(name, world, world.objective(), horizon=5, frame_evaluations=budget, batch_size=64)
     plan = planner.plan(world.state(torch.tensor([[0.3, 0.2, 0.0, 0.0]])), seed=0)
-    assert 0.5 * budget <= frames <= budget
-    assert frames == plan.num_evaluations * 5
+    assert 0.5 * budget <= plan.num_frame_evaluations <= budget
+    # Frames that a gradient went back through count three times.
+    assert frames <= plan.num_frame_evaluations <= 3 * frames
 
 
 def test_passes_are_what_a_world_says() -> None:

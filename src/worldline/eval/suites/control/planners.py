@@ -1,14 +1,29 @@
 """Planners by name, sized to a budget of frame evaluations per decision: candidates x frames x passes per frame.
 
-May import: control. Refuses to know: worlds, objectives.
+May import: control, envs.simulator_world. Refuses to know: objectives, and of worlds all but whether they have gradients.
 """
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from worldline.control import CEM, MPPI, CEMConfig, MPPIConfig, RandomShooting, RandomShootingConfig
+from worldline.control import (
+    CEM,
+    ICEM,
+    MPPI,
+    CEMConfig,
+    GradientConfig,
+    GradientPlanner,
+    ICEMConfig,
+    MPPIConfig,
+    RandomShooting,
+    RandomShootingConfig,
+    SoftTree,
+    SoftTreeConfig,
+)
+from worldline.control.sizing import sized
+from worldline.envs.simulator_world import SimulatorWorld
 from worldline.interfaces import Objective, Planner, World
 
 Build = Callable[[World, Objective, int, int, int], Planner]
@@ -77,7 +92,33 @@ def _mppi(world: World, objective: Objective, horizon: int, num_rollouts: int, b
     return MPPI(world, objective, config)
 
 
-PLANNERS: dict[str, Build] = {"random": _random, "cem": _cem, "mppi": _mppi}
+def _icem(world: World, objective: Objective, horizon: int, num_rollouts: int, batch_size: int) -> Planner:
+    return ICEM(world, objective, sized(ICEMConfig(horizon=horizon, batch_size=batch_size), num_rollouts))
+
+
+def _adam(world: World, objective: Objective, horizon: int, num_rollouts: int, batch_size: int) -> Planner:
+    """In a simulator, which has no gradients, by central differences: few steps, each of 2 T A rollouts."""
+    config = GradientConfig(horizon=horizon, batch_size=batch_size, max_frame_evaluations=num_rollouts * horizon * passes_per_frame(world))
+    if isinstance(world, SimulatorWorld):
+        return GradientPlanner(world, objective, replace(config, gradient="differences", num_starts=1, difference=0.05))
+    return GradientPlanner(world, objective, sized(config, num_rollouts))
+
+
+def _soft_tree(world: World, objective: Objective, horizon: int, num_rollouts: int, batch_size: int) -> Planner:
+    """In a simulator, which has no gradients, by samples alone."""
+    chunk = next(size for size in (4, 5, 3, 2, 1) if horizon % size == 0)
+    config = SoftTreeConfig(
+        horizon=horizon,
+        chunk=chunk,
+        correlation=0.5,
+        refine_steps=0 if isinstance(world, SimulatorWorld) else SoftTreeConfig().refine_steps,
+        batch_size=batch_size,
+        max_frame_evaluations=num_rollouts * horizon * passes_per_frame(world),
+    )
+    return SoftTree(world, objective, sized(config, num_rollouts))
+
+
+PLANNERS: dict[str, Build] = {"random": _random, "cem": _cem, "mppi": _mppi, "icem": _icem, "adam": _adam, "soft_tree": _soft_tree}
 """Planners that search, by name."""
 
 

@@ -1,0 +1,83 @@
+"""How fast a planner decides, and how much of the rate at which the world can imagine it makes use of.
+
+Figures are from the threads that torch was given; run them on an idle machine. Randomly initialised networks cost what trained ones cost.
+
+May import: eval.bench, control, reward, interfaces. Refuses to know: the quality of the plans.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from worldline.control import CEM, CEMConfig, SearchPlanner, SoftTree, SoftTreeConfig
+from worldline.dynamics import Size
+from worldline.eval.bench import chain, random_world
+from worldline.reward import GoalLatent
+
+
+def bench_plan(
+    *, size: Size = "tiny", budget: int = 4096, horizon: int = 8, prompt_frames: int = 15, candidates: int = 256, repetitions: int = 3
+) -> dict[str, Any]:
+    """Seconds of one decision at a budget of frame evaluations (one denoising step, K = 1), and the share of the batch-forward rate.
+
+    That rate is what `bench step` lists as ms per candidate at a large batch: the world stepped with nothing else done. A pass back for a
+    gradient counts as two evaluations, as everywhere; the share says what it costs in truth. Shares are of processor time, which other
+    work on the machine disturbs least.
+    """
+    figures: dict[str, Any] = {"size": size, "threads": torch.get_num_threads(), "budget, frame evaluations": budget, "horizon": horizon}
+    world = random_world(size).with_sampling(1)
+    latents = torch.randn(1, prompt_frames, *world.noise_shape)
+    assert world.action_spec is not None
+    with torch.no_grad():
+        state = world.prompt_latents(latents, torch.zeros(1, prompt_frames - 1, world.action_spec.dim))
+        forward = candidates / _processor_seconds(chain(world, world.fork(state, candidates)), repetitions)
+    figures[f"frame evaluations per processor second, batch {candidates}, nothing but steps"] = forward
+    world.requires_grad_(False)
+    objective = GoalLatent(torch.randn(world.noise_shape))
+    plans = max(8, budget // horizon)
+    tree = SoftTreeConfig(
+        horizon=horizon,
+        chunk=max(1, horizon // 2),
+        max_frame_evaluations=budget,
+        num_roots=plans // 4,
+        width=8,
+        branching=max(1, plans // 32),
+        num_rounds=100,
+        refine_steps=0,
+    )
+    refining = replace(tree, refine_leaves=max(1, plans // 16), refine_steps=3, num_rounds=2)
+    planners: dict[str, SearchPlanner] = {
+        "SoftTree": SoftTree(world, objective, tree),
+        "SoftTree with gradients": SoftTree(world, objective, refining),
+        "CEM": CEM(
+            world,
+            objective,
+            CEMConfig(
+                horizon=horizon, max_frame_evaluations=budget, num_candidates=plans // 4, num_elites=max(2, plans // 40), num_iterations=4
+            ),
+        ),
+    }
+    for name, planner in planners.items():
+        began, busy = time.perf_counter(), time.process_time()
+        plan = planner.plan(state, seed=0)
+        figures[f"{name}: seconds of a decision"] = time.perf_counter() - began
+        busy = time.process_time() - busy
+        figures[f"{name}: processor seconds"] = busy
+        figures[f"{name}: frame evaluations"] = plan.num_frame_evaluations
+        figures[f"{name}: share of the forward rate"] = plan.num_frame_evaluations / busy / forward
+    return figures
+
+
+def _processor_seconds(call: Callable[[], None], repetitions: int) -> float:
+    """The median of some calls, after one that is not timed."""
+    call()
+    seconds = []
+    for _ in range(repetitions):
+        began = time.process_time()
+        call()
+        seconds.append(time.process_time() - began)
+    return statistics.median(seconds)
