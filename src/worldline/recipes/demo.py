@@ -150,7 +150,7 @@ def run_demo(config: DemoConfig) -> DemoResult:
         store = _collect(config)
         train_set, held_out = store.split_by_source(HELD_OUT_SHARE, seed=config.seed)
         _say(2, f"training on {train_set.num_frames:,} frames, {config.minutes:g} minutes in all")
-        world = _train(config, train_set, held_out)
+        world = _train(config, train_set, held_out).cpu()  # wherever it was trained; what is left is small
         _say(3, f"measuring on {config.num_windows} windows of {len(held_out)} episodes that were never trained on")
         evidence, figures = _measure(config, world, held_out)
         _say(4, "checking gradients against finite differences")

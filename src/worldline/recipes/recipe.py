@@ -111,12 +111,12 @@ def train_world(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     corpus = store if isinstance(store, Corpus) else Corpus.of(store, recipe.frame_skip)
-    tokenizer, tokenizer_cost = _train_tokenizer(recipe, corpus, folder, num_workers, seed)
+    tokenizer, tokenizer_cost = train_tokenizer(recipe, corpus, folder, num_workers, seed)
     latents = corpus.mapped(
         lambda each: with_label_share(encode_store(tokenizer, each, folder / "latents"), recipe.label_share, seed=seed),
     )
     torch.manual_seed(seed)
-    config = _world_config(recipe, corpus)
+    config = world_config(recipe, corpus)
     dynamics = Dynamics(config.dynamics)
     batch_size, num_frames = recipe.dynamics_batch
     loader = latents.batches(batch_size=batch_size, num_frames=num_frames, seed=seed, num_workers=num_workers)
@@ -128,7 +128,7 @@ def train_world(
         return watch(averaged, folder / "samples", step)
 
     report = train(objective, loader, recipe.dynamics_training, folder / "dynamics", evaluate=evaluate if watch else None)
-    _raise_if_interrupted(report)
+    raise_if_interrupted(report)
     cost = _cost(report, objective, latents.batches(batch_size=_COUNTED_ROWS, num_frames=num_frames, seed=seed).batch(0))
     provenance = {
         "recipe": recipe.name,
@@ -184,7 +184,7 @@ def _cost(report: TrainReport, objective: torch.nn.Module, batch: Batch) -> Cost
     return Cost(num_frames=report.num_frames, flops=per_frame * report.num_frames, minutes=report.elapsed_seconds / 60)
 
 
-def _world_config(recipe: Recipe, corpus: Corpus[EpisodeStore]) -> WorldConfig:
+def world_config(recipe: Recipe, corpus: Corpus[EpisodeStore]) -> WorldConfig:
     """Everything about the world but its weights, and what is known of it only in the end."""
     specs, rates = corpus.action_specs, corpus.rates_hz
     alone = next(iter(specs)) if len(specs) == 1 else None
@@ -221,7 +221,12 @@ def encode_store(tokenizer: Tokenizer, store: EpisodeStore, folder: Path) -> Lat
     )
 
 
-def _train_tokenizer(recipe: Recipe, corpus: Corpus[EpisodeStore], folder: Path, num_workers: int, seed: int) -> tuple[Tokenizer, Cost]:
+def train_tokenizer(recipe: Recipe, corpus: Corpus[EpisodeStore], folder: Path, num_workers: int, seed: int) -> tuple[Tokenizer, Cost]:
+    """Train the tokenizer of `recipe` in `folder/tokenizer`; returns it, and what that cost.
+
+    Raises:
+        TrainingInterruptedError: after SIGTERM or Ctrl-C; nothing is lost.
+    """
     torch.manual_seed(seed)
     tokenizer = Tokenizer(recipe.tokenizer)
     batch_size, num_frames = recipe.tokenizer_batch
@@ -237,7 +242,7 @@ def _train_tokenizer(recipe: Recipe, corpus: Corpus[EpisodeStore], folder: Path,
 
     objective = TokenizerObjective(tokenizer)
     report = train(objective, loader, recipe.tokenizer_training, folder / "tokenizer", evaluate=evaluate)
-    _raise_if_interrupted(report)
+    raise_if_interrupted(report)
     return tokenizer, _cost(report, objective, Batch(frames=held[:_COUNTED_ROWS]))
 
 
@@ -245,6 +250,7 @@ def _hardware() -> str:
     return torch.cuda.get_device_name() if torch.cuda.is_available() else f"{platform.machine()} CPU, {torch.get_num_threads()} thread(s)"
 
 
-def _raise_if_interrupted(report: TrainReport) -> None:
+def raise_if_interrupted(report: TrainReport) -> None:
+    """Raise TrainingInterruptedError if a training was asked to stop."""
     if report.interrupted:
         raise TrainingInterruptedError(f"stopped at step {report.step:,}, saved; run the same command again to go on")

@@ -1,0 +1,121 @@
+"""How many action labels does a world need: rollout quality over the share of the training episodes that keep theirs.
+
+    python experiments/label_efficiency.py --data data/zoo --domain push --steps 4000 8000 --out runs/labels
+
+One tokenizer for all points, as it needs no labels. For each share the same world is trained with the labels of that share of the episodes,
+and the null action elsewhere. Beside it stands the route of latent actions: one world trained without any label, at the same cost, and for
+each share a controller, real action -> latent action, fitted on the labels that there are. Measured on the validation episodes of the
+domain. Goes on where it was broken off.
+
+Writes OUT/curve.json and OUT/index.html.
+"""
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+from typing import Any, cast
+
+from worldline.eval import Windows, evaluate_rollouts, sample_windows
+from worldline.eval.page import Page, chart, paragraph, table
+from worldline.recipes.corpus import Corpus, with_label_share
+from worldline.recipes.latent_actions import ControlledWorld, fit_controller, train_latent_world
+from worldline.recipes.recipe import Recipe, train_world
+from worldline.recipes.zoo import Zoo, read_zoo, zoo
+from worldline.world import World
+
+SHARES = (1.0, 0.1, 0.03, 0.01, 0.0)
+PROMPT_FRAMES, NUM_FRAMES, NUM_WINDOWS = 4, 16, 128
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder of a zoo")
+    parser.add_argument("--domain", default="push")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--size", default="tiny", choices=("nano", "tiny", "small"))
+    parser.add_argument("--image-size", type=int, default=64)
+    parser.add_argument("--steps", type=int, nargs=2, default=(4000, 8000), help="of the tokenizer and of the dynamics")
+    parser.add_argument("--shares", type=float, nargs="+", default=SHARES)
+    parser.add_argument("--no-latent-actions", action="store_true")
+    parser.add_argument("--num-workers", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    data = read_zoo(arguments.data, arguments.out / "data", image_size=arguments.image_size, only=(arguments.domain,))
+    windows = _windows(data, arguments.domain)
+    points = []
+    for share in sorted(arguments.shares, reverse=True):
+        recipe = zoo(size=arguments.size, image_size=arguments.image_size, steps=tuple(arguments.steps), label_share=share)
+        points.append({"share": share, **_labelled(recipe, data, arguments, windows)})
+        if share and not arguments.no_latent_actions:
+            points[-1]["latent"] = _latent(recipe, data, arguments, windows)
+        print(json.dumps(points[-1]), flush=True)
+    curve = {"settings": {name: str(value) for name, value in vars(arguments).items()}, "points": points}
+    (arguments.out / "curve.json").write_text(json.dumps(curve, indent=1), encoding="utf-8")
+    print(f"wrote {_write_page(arguments, points)}")
+
+
+def _windows(data: Zoo, domain: str) -> Windows:
+    skip = data.train.frame_skips[domain]
+    store = data.held_out["validation"][domain]
+    return sample_windows(store, prompt_frames=PROMPT_FRAMES, num_frames=NUM_FRAMES, num_windows=NUM_WINDOWS, frame_skip=skip)
+
+
+def _labelled(recipe: Recipe, data: Zoo, arguments: argparse.Namespace, windows: Windows) -> dict[str, Any]:
+    folder = arguments.out / f"share_{recipe.label_share:g}"
+    base = arguments.out / "share_1"
+    if folder != base and (base / "latents").is_dir() and not folder.exists():
+        for name in ("tokenizer", "latents"):
+            shutil.copytree(base / name, folder / name)
+    world = train_world(recipe, data.train, folder, num_workers=arguments.num_workers, seed=arguments.seed)
+    return _figures(world, windows)
+
+
+def _latent(recipe: Recipe, data: Zoo, arguments: argparse.Namespace, windows: Windows) -> dict[str, Any]:
+    """With the world of latent actions, which is trained at the first call and loaded from then on."""
+    store, skip = data.train.stores[arguments.domain], data.train.frame_skips[arguments.domain]
+    named = Corpus.of(store, skip)
+    world, actions, latents = train_latent_world(
+        recipe, named, arguments.out / "share_1", num_workers=arguments.num_workers, seed=arguments.seed
+    )
+    labelled = with_label_share(latents, recipe.label_share, seed=arguments.seed)
+    controller = fit_controller(actions, labelled, skip, seed=arguments.seed)
+    spec = named.action_specs[""]
+    assert spec is not None
+    return _figures(cast(World, ControlledWorld(world, actions, controller, spec)), windows)
+
+
+def _figures(world: World, windows: Windows) -> dict[str, Any]:
+    report = evaluate_rollouts(world, windows)
+    return {
+        "gain_db": report.mean_gain_db,
+        "gain_interval_db": report.gain_interval_db,
+        "shuffled_action_ratio": report.shuffled_action_ratio,
+        "shuffled_action_interval": report.shuffled_action_interval,
+    }
+
+
+def _write_page(arguments: argparse.Namespace, points: list[dict[str, Any]]) -> Path:
+    curves: dict[str, list[float | None]] = {"labels on a share": [point["gain_db"] for point in points]}
+    if any("latent" in point for point in points):
+        curves["latent actions, controller on a share"] = [point["latent"]["gain_db"] if "latent" in point else None for point in points]
+    page = Page("Labels that a world needs", f"{arguments.domain}, {arguments.size}, {arguments.steps[1]:,} steps, seed {arguments.seed}.")
+    rows = []
+    for point in points:
+        both = (point, point.get("latent"))
+        cells = ["" if one is None else f"{one['gain_db']:+.2f} ({one['shuffled_action_ratio'] or 1:.2f})" for one in both]
+        rows.append((f"{point['share']:.0%}", *cells))
+    caption = f"Gain over copying the last frame under the true actions, mean of {NUM_FRAMES} frames, {NUM_WINDOWS} windows."
+    places = [float(len(points) - index) for index in range(len(points))]
+    page.section(
+        "Gain by share of labels",
+        paragraph(caption + " In brackets the shuffled-action ratio. One training run each: no interval over runs."),
+        chart(curves, caption, x=places, x_label="points, from the smallest share to the largest", y_label="gain, dB"),
+        table(("labels", "labelled, dB", "latent actions, dB"), rows),
+        anchor="curve",
+    )
+    return page.write(arguments.out / "index.html")
+
+
+if __name__ == "__main__":
+    main()
