@@ -316,9 +316,9 @@ def evaluations_per_frame(world: World) -> int:
 
 @runtime_checkable
 class Objective(Protocol):
-    """Scores rollouts; higher is better."""
+    """Scores rollouts; higher is better. Any function of a rollout will do."""
 
-    def __call__(self, rollout: Rollout) -> Tensor:
+    def __call__(self, rollout: Rollout, /) -> Tensor:
         """(B,) scores of a rollout, averaged over its samples; differentiable where the objective is."""
         ...
 

@@ -55,13 +55,15 @@ START = torch.tensor([[0.4, -0.2, 0.3, 0.5]], dtype=torch.float64)
 class CountingWorld(LinearQuadraticWorld):
     """Counts the frames that it imagines, three times where a gradient is recorded, and the restarts from latents."""
 
+    evaluations_per_frame = 1
+
     def __init__(self, **options):
         super().__init__(**options)
         self.num_frames = 0
 
     def rollout(self, state, actions, **options):
         rollout = super().rollout(state, actions, **options)
-        self.num_frames += rollout.latents.shape[:3].numel() * (3 if rollout.latents.requires_grad else 1)
+        self.num_frames += math.prod(rollout.latents.shape[:3]) * (3 if rollout.latents.requires_grad else 1)
         return rollout
 
     def step(self, state, action, **options):
@@ -295,7 +297,9 @@ def test_grasp_goes_to_a_goal_with_lifted_steps_alone_and_needs_restarts():
 
     config = GRASPConfig(horizon=8, num_rounds=3, lifted_steps=60, full_steps=1, num_starts=1)
     plan = GRASP(world, nothing, config, goal=goal).plan(start, seed=0)
-    ends = at_the_end(world.rollout(start, torch.stack([plan.elites[0], 0 * plan.actions])))
+    assert plan.elites is not None
+    elite = plan.elites[0]
+    ends = at_the_end(world.rollout(start, torch.stack([elite, 0 * plan.actions])))
     assert ends[0] > 0.8 * ends[1], "pulled to the goal through states alone, which the objective says nothing of"
 
     class NoRestart(LinearQuadraticWorld):

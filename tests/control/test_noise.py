@@ -49,6 +49,7 @@ def test_fitted_noise_has_the_datas_correlations():
 def test_planners_draw_the_noise_that_they_are_given():
     world = LinearQuadraticWorld(action_limit=2.0)
     constant = torch.randn(50, 1, 2, generator=generator(), dtype=torch.float64).expand(-1, 6, -1)
+    assert world.action_spec is not None
     noise = FittedNoise.fit(constant, world.action_spec, shrinkage=1e-3)
     seen = []
 

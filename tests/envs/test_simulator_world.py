@@ -110,7 +110,8 @@ def test_a_planner_finds_the_optimum_in_it() -> None:
 
 def test_frames_can_be_skipped_and_actions_held() -> None:
     simulator = PointMass()
-    plain, held, beside = (SimulatorWorld(simulator, **skip) for skip in ({}, {"frame_skip": 2, "held": True}, {"frame_skip": 2}))
+    plain, beside = SimulatorWorld(simulator), SimulatorWorld(simulator, frame_skip=2)
+    held = SimulatorWorld(simulator, frame_skip=2, held=True)
     state = plain.start(5, {"drag": 0.0})
     one = torch.rand(1, 2, 2)
     every = plain.rollout(state, one.repeat_interleave(2, dim=1)).latents[:, :, 1::2]

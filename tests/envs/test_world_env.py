@@ -28,7 +28,8 @@ def anywhere(generators: Sequence[np.random.Generator]) -> State:
 
 
 def point_env(**options: Any) -> WorldEnv:
-    return WorldEnv(POINT, anywhere, GOAL, **{"horizon": 6} | options)
+    settings: dict[str, Any] = {"horizon": 6} | options
+    return WorldEnv(POINT, anywhere, GOAL, **settings)
 
 
 @pytest.fixture(scope="module")

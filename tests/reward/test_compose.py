@@ -59,4 +59,4 @@ def test_constraints_and_their_penalty():
 
 def test_what_does_not_compose_is_refused():
     with pytest.raises(TypeError, match="neither an objective nor a number"):
-        GOAL + "effort"
+        GOAL + "effort"  # ty: ignore[unsupported-operator]

@@ -70,6 +70,6 @@ def test_unusable_input_says_what_is_needed():
     with pytest.raises(ValueError, match=r"made for \(..., S, C\) = \(1, 2\)"):
         distance(torch.zeros(2, 2), torch.zeros(2, 2))
     with pytest.raises(ValueError, match="over_time"):
-        FramesToGoal(distance, torch.zeros(1, 2), over_time="best")
+        FramesToGoal(distance, torch.zeros(1, 2), over_time="best")  # ty: ignore[invalid-argument-type]
     with pytest.raises(ValueError, match=r"give the latents \(S, C\)"):
         FramesToGoal(distance, torch.zeros(2))

@@ -29,7 +29,9 @@ def test_the_loss_is_the_paper_s() -> None:
     actor = Actor((1, 1), spec, mean=torch.zeros(1, 1), std=torch.ones(1, 1))
     prior = copy.deepcopy(actor)
     with torch.no_grad():
-        actor.network[-1].bias.fill_(0.5)
+        last = actor.network[-1]
+        assert isinstance(last, torch.nn.Linear)
+        last.bias.fill_(0.5)
         actor.log_std.fill_(math.log(0.2))
     latents, actions, advantages = torch.zeros(3, 1, 1), torch.tensor([[0.1], [0.4], [-0.3]]), torch.tensor([1.0, -2.0, 0.0])
     config = replace(SMALL, positive_share=0.7, prior_weight=0.2)

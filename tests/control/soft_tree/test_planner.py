@@ -1,5 +1,6 @@
 """SoftTree shares what paths have in common, trusts no refinement that does not last, and hands on what heads can learn."""
 
+import math
 from xml.etree import ElementTree
 
 import pytest
@@ -20,7 +21,7 @@ class CountingWorld(LinearQuadraticWorld):
 
     def rollout(self, state, actions, **options):
         rollout = super().rollout(state, actions, **options)
-        self.num_frames += rollout.latents.shape[:3].numel() * (3 if rollout.latents.requires_grad else 1)
+        self.num_frames += math.prod(rollout.latents.shape[:3]) * (3 if rollout.latents.requires_grad else 1)
         return rollout
 
 
@@ -133,6 +134,6 @@ def test_settings_are_checked():
     with pytest.raises(ValueError, match=r"clip is 0\.5"):
         SoftTreeConfig(clip=0.5)
     with pytest.raises(ValueError, match='choose "path" or "chunk"'):
-        SoftTreeConfig(gradient="lifted")
+        SoftTreeConfig(gradient="lifted")  # ty: ignore[invalid-argument-type]
     with pytest.raises(ValueError, match="temperature is 0"):
         SoftTreeConfig(temperature=0.0)

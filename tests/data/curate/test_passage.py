@@ -82,7 +82,9 @@ def test_the_strip_shows_frames_of_the_clip_in_their_colours(film: Path) -> None
     import cv2
 
     for clip in passage_of(film)[0].clips:
-        strip = cv2.imdecode(np.frombuffer(clip.strip, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+        picture = cv2.imdecode(np.frombuffer(clip.strip, np.uint8), cv2.IMREAD_COLOR)
+        assert picture is not None
+        strip = picture[..., ::-1]
         assert strip.shape == (64, 4 * 64, 3)
         chosen = [clip.frame_indices[round(at)] for at in np.linspace(0, len(clip.frame_indices) - 1, 4)]
         frames = read_video(film, size=(64, 64)).frames[chosen].permute(0, 2, 3, 1)

@@ -1,6 +1,7 @@
 """One clip is laid over the other, and what is left decides."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -44,7 +45,7 @@ def crop(pictures: list[np.ndarray], share: float, row: float, column: float) ->
     return [picture[top : top + height, left : left + width] for picture in pictures]
 
 
-def same(first: list[np.ndarray], second: list[np.ndarray], **settings: float) -> bool:
+def same(first: list[np.ndarray], second: list[np.ndarray], **settings: Any) -> bool:
     config = DuplicateConfig(**settings)
     there_and_back = [show_the_same(pictures_of(a), pictures_of(b), config) for a, b in ((first, second), (second, first))]
     assert there_and_back[0] == there_and_back[1]

@@ -66,7 +66,8 @@ def test_the_simulator_in_place_of_a_world_has_no_gap(slide: Task, knowing_world
 def test_a_suite_that_was_broken_off_goes_on_and_another_setup_begins_anew(
     slide: Task, knowing_world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan = ControlPlan(**PLAN | {"frame_evaluations": (60, 120), "planners": ("cem", "random"), "num_pairs": 2}, in_simulator=True)
+    settings: dict[str, Any] = PLAN | {"frame_evaluations": (60, 120), "planners": ("cem", "random"), "num_pairs": 2}
+    plan = ControlPlan(**settings, in_simulator=True)
     first = measure_control(knowing_world, plan, tmp_path)
     kept = (tmp_path / "attempts.jsonl").read_text()
     assert len(kept.splitlines()) == 8
@@ -84,8 +85,9 @@ def test_a_suite_that_was_broken_off_goes_on_and_another_setup_begins_anew(
     monkeypatch.setattr("worldline.eval.suites.control.measure.try_pair", fail)
     again = measure_control(knowing_world, plan, tmp_path)
     assert [one.to_dict() for one in again.figures] == [one.to_dict() for one in second.figures]
+    other: dict[str, Any] = PLAN | {"horizon": 5, "num_pairs": 1}
     with pytest.raises(AssertionError, match="tried again"):
-        measure_control(knowing_world, ControlPlan(**PLAN | {"horizon": 5, "num_pairs": 1}, in_simulator=True), tmp_path)
+        measure_control(knowing_world, ControlPlan(**other, in_simulator=True), tmp_path)
     assert json.loads(rows[0])["attempt"]["num_frames"] <= 10 * FRAMES_PER_OFFSET
 
 

@@ -1,5 +1,7 @@
 """Pairs are what they claim: reachable, entered exactly, and not solved by doing nothing."""
 
+from typing import Any
+
 import numpy as np
 
 from worldline.eval.suites.control.pairs import NUM_RANDOM, Pairs, find_pairs, random_policy, solved_by
@@ -7,7 +9,7 @@ from worldline.eval.suites.control.tasks import Task
 
 
 def pairs(task: Task, protocol: str, **options: int) -> Pairs:
-    settings = {"offset": 10, "count": 6, "budget": 20, "context_frames": 3, "size": 24} | options
+    settings: dict[str, Any] = {"offset": 10, "count": 6, "budget": 20, "context_frames": 3, "size": 24} | options
     return find_pairs(task, task.make(), protocol="strict" if protocol == "strict" else "moderate", **settings)
 
 
