@@ -95,7 +95,8 @@ def test_a_value_of_the_end_stands_for_the_rest():
     assert targets.weights.sum().item() == pytest.approx(1)
     assert targets.actions.shape == (len(targets.weights), 2, 2)
     assert targets.value <= -world.optimal_cost(START, 8).item()
-    assert targets.value == pytest.approx(plan.score, rel=0.2)
+    assert tree.scores.min() <= targets.value <= tree.scores.max()
+    assert replace(tree, temperature=1e-9).value().item() == pytest.approx(plan.score, rel=0.01)
 
 
 def test_a_world_without_gradients_is_searched_by_samples():

@@ -60,9 +60,9 @@ def proposed(
 ) -> Proposal:
     """Plans to try, one per center: as the leaves' posterior varies, or anew.
 
-    Three of four are a center plus a sample of the leaves' posterior covariance, sum over leaves of sqrt(p) xi (plan - mean), which
-    knows which actions go together; every second of these has the posterior's mean for a center. The fourth is where the search began plus
-    the noise of first proposals, so that no region is given up.
+    Half of them, by chance, vary by a sample of the leaves' posterior covariance, sum over leaves of sqrt(p) xi (plan - mean), which knows
+    which actions go together and has the rank of a few leaves; the others by its deviations, each component apart. Every second has the
+    posterior's mean for a center. One in sixteen is where the search began plus the noise of first proposals: no region is given up.
 
     Args:
         plans: (L, D, A) of the leaves.
@@ -79,11 +79,17 @@ def proposed(
     offsets = plans - mean
     std = torch.einsum("l,lda->da", posterior, offsets.square()).sqrt().clamp_min(min_std)
     weights = torch.randn((count, len(plans)), generator=generator, dtype=plans.dtype, device=plans.device) * posterior.sqrt()
-    jitter = min_std * torch.randn(centers.shape, generator=generator, dtype=plans.dtype, device=plans.device)
-    varied = torch.einsum("nl,lda->nda", weights, offsets) + jitter
-    kind = torch.arange(count, device=plans.device) % 4
-    around = torch.where((kind == 1)[:, None, None], mean, centers)
-    anew = (kind == 3)[:, None, None]
+    white = torch.randn(centers.shape, generator=generator, dtype=plans.dtype, device=plans.device)
+    together = torch.einsum("nl,lda->nda", weights, offsets) + min_std * white
+    apart = torch.rand((count, 1, 1), generator=generator, dtype=plans.dtype, device=plans.device) < _APART
+    varied = torch.where(apart, std * white, together)
+    index = torch.arange(count, device=plans.device)
+    around = torch.where((index % 2 == 1)[:, None, None], mean, centers)
+    anew = (index % _ANEW == _ANEW - 1)[:, None, None]
     around = torch.where(anew, start, around)
     actions = (around + torch.where(anew, noise, varied)).clamp(-1, 1)
     return Proposal(actions=actions, mean=around.contiguous(), std=torch.where(anew, torch.full_like(std, initial_std), std))
+
+
+_APART = 0.5  # share of proposals whose components vary on their own
+_ANEW = 16  # one in so many starts afresh
