@@ -1,5 +1,6 @@
 """SoftTree shares what paths have in common, trusts no refinement that does not last, and hands on what heads can learn."""
 
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
