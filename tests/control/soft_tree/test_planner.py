@@ -1,6 +1,7 @@
 """SoftTree shares what paths have in common, trusts no refinement that does not last, and hands on what heads can learn."""
 
 import math
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
