@@ -43,6 +43,7 @@ FRAME_SKIPS: Mapping[str, int] = {
     "cloth": 3,
     "soft": 3,
     "pouring": 3,
+    "sand": 3,
     "magnifier": 2,
     "mirror": 2,
     "liquid_jelly_snow": 3,
