@@ -86,7 +86,7 @@ class DemoConfig:
     num_plans: int = 3
     planning_steps: int = 16
     planner: CEMConfig = PLANNER
-    bundled: str | Path | None = "tiny"
+    bundled: str | Path | None = "push"
 
     def __post_init__(self) -> None:
         least = {"num_workers": 1, "num_threads": 1, "num_episodes": 10, "episode_frames": 16, "image_size": 16}
