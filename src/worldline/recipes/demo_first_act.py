@@ -116,7 +116,7 @@ def write_first_act(act: FirstAct, media: Path) -> list[Html]:
     ]
     return [
         paragraph(
-            f"This world of {figures['num_parameters']:,} parameters comes with the package and was trained before, on many simulators. It "
+            f"This world of {figures['num_parameters']:,} parameters comes with the package and was trained before. It "
             f"{in_words(figures)}. One window and one plan, so no intervals; its own card has figures on many. What follows below was "
             "trained from nothing on this machine."
         ),

@@ -19,8 +19,8 @@ FRAME_SKIP = 4
 def push(*, tokenizer_minutes: float = 9, dynamics_minutes: float = 14) -> Recipe:
     """A `nano` world of Push-T at 64 px and 2.5 Hz: 23 minutes on one CPU core, and never more than the minutes given.
 
-    So few minutes go further in a small network (docs/log.md). Frames are drawn in one step, as the mean of what may come. Large steps are trained late: a network far from trained pays for them
-    (docs/log.md).
+    So few minutes go further in a small network. Frames are drawn in one step, as the mean of what may come. Large steps are trained late:
+    a network far from trained pays for them (docs/log.md).
     """
     return Recipe(
         name="push",
