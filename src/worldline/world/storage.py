@@ -31,7 +31,7 @@ def write_world(folder: str | Path, config: WorldConfig, weights: Mapping[str, T
         stored = {name: _halved(name, value) for name, value in stored.items()}
     folder.mkdir(parents=True, exist_ok=True)
     _replace(folder / "model.safetensors", lambda path: save_file(stored, path, metadata={"format": FORMAT}))
-    _replace(folder / "config.json", lambda path: path.write_text(config.to_json(), encoding="utf-8"))
+    _replace(folder / "config.json", lambda path: path.write_text(config.to_json() + "\n", encoding="utf-8"))
     _replace(folder / "README.md", lambda path: path.write_text(_card(config, num_parameters), encoding="utf-8"))
     return folder
 
