@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from worldline.dynamics import Dynamics, ShortcutConfig, ShortcutObjective
+from worldline.dynamics import Dynamics, SamplerConfig, ShortcutConfig, ShortcutObjective, absorb, advance
 from worldline.dynamics.network import Prediction
 from worldline.interfaces import ActionSpec, Batch
 
@@ -233,3 +233,56 @@ def test_heads_learn_what_is_hidden_from_the_world(make_dynamics):
     terms = objective.loss(masked)
     torch.testing.assert_close(terms["inverse"], SPEC.normalize(given.actions)[:, :-1].square().mean())
     torch.testing.assert_close(terms["reward"], given.rewards[mask].square().mean())
+
+
+def unrolled(make_dynamics, **changes) -> ShortcutObjective:
+    torch.manual_seed(0)
+    dynamics = make_dynamics()
+    for layer in (dynamics.latent_out, *(block.down for block in dynamics.transformer.blocks)):
+        torch.nn.init.normal_(layer.weight, std=0.05)  # a fresh network copies, whatever its past is
+    return ShortcutObjective(dynamics, ShortcutConfig(unroll_share=1.0, **changes), SPEC)
+
+
+def test_unrolled_windows_are_what_the_sampler_draws(make_dynamics, monkeypatch):
+    objective = unrolled(make_dynamics)
+    given = batch(2, 5)
+    clean, action, _ = objective._inputs(given)
+    noise = torch.randn(2, 5, 4, 6)
+    monkeypatch.setattr(torch, "randint", lambda *_: torch.tensor(2))
+    monkeypatch.setattr(torch, "randn_like", lambda like: noise[:, 2:3].expand_as(like))
+    total, count = objective._unrolled(given)
+    config = SamplerConfig(num_steps=1)
+    state, errors = absorb(objective.dynamics, config, None, clean[:, :2], action[:, :2]), []
+    for frame in range(2, 5):
+        state = advance(objective.dynamics, config, state, action[:, frame], noise[:, 2])
+        errors.append((state.latent - clean[:, frame]).square().mean((1, 2)))
+    torch.testing.assert_close(total, torch.stack(errors).sum())
+    assert int(count) == 2 * 3
+
+
+def test_gradients_of_unrolled_windows_go_back_as_far_as_asked(make_dynamics, monkeypatch):
+    def gradient(frames: int) -> torch.Tensor:
+        objective = unrolled(make_dynamics, unroll_gradient=frames)
+        torch.manual_seed(1)
+        monkeypatch.setattr(torch, "randint", lambda *_: torch.tensor(1))
+        total, _ = objective._unrolled(batch(2, 6))
+        return torch.autograd.grad(total, objective.dynamics.latent_out.weight)[0]
+
+    far, near, enough = gradient(5), gradient(1), gradient(50)
+    torch.testing.assert_close(far, enough)
+    assert float((near - far).norm() / far.norm()) > 0.01
+
+
+def test_windows_are_unrolled_after_a_while_and_the_rest_keeps_its_terms(make_dynamics, monkeypatch):
+    objective = ShortcutObjective(make_dynamics(), ShortcutConfig(unroll_share=0.5, unroll_after=1, action_dropout=0.5), SPEC)
+    rows = []
+    original = objective._unrolled
+    monkeypatch.setattr(objective, "_unrolled", lambda given: rows.append(len(given.latents)) or original(given))
+    for _ in range(3):
+        terms = objective.loss(batch(8))
+    assert rows == [4, 4]
+    assert set(terms) == {"dynamics", "inverse", "reward"}
+    with pytest.raises(ValueError, match="unroll_share"):
+        ShortcutConfig(unroll_share=1.5)
+    with pytest.raises(ValueError, match="unroll_gradient"):
+        ShortcutConfig(unroll_gradient=0)

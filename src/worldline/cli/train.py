@@ -17,6 +17,7 @@ from worldline.recipes.measured import train_and_measure
 from worldline.train import TrainingDivergedError
 
 _TOKENIZER_SHARE = 0.4
+_LONGEST_TOKENIZER_MINUTES = {"push": 12}  # it has learnt what it can by then
 _PATCH = 16
 _LONGEST_WINDOW = 12
 _DEFAULT_MINUTES = 60.0
@@ -141,9 +142,10 @@ def _recipe(arguments: Train, train: EpisodeStore, held_out: EpisodeStore) -> Re
         )
         return replace(recipe, label_share=arguments.label_share)
     named = {"push": push, "droid": droid, "cars": cars}[arguments.recipe]
-    shares = (
-        {} if minutes is None else {"tokenizer_minutes": minutes * _TOKENIZER_SHARE, "dynamics_minutes": minutes * (1 - _TOKENIZER_SHARE)}
-    )
+    shares = {}
+    if minutes is not None:
+        first = min(minutes * _TOKENIZER_SHARE, _LONGEST_TOKENIZER_MINUTES.get(arguments.recipe, minutes))
+        shares = {"tokenizer_minutes": first, "dynamics_minutes": minutes - first}
     recipe = named(**shares)
     tokenizer = replace(recipe.tokenizer, image_size=arguments.image_size, grid=arguments.image_size // _PATCH)
     return replace(recipe, tokenizer=tokenizer, size=arguments.size or recipe.size, label_share=arguments.label_share)

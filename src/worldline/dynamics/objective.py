@@ -10,18 +10,19 @@ A window is run once. Every frame sees its predecessor, nearly clean, beside its
 the computation that rollouts use, whatever the signal levels of its neighbours are. A share of the frames is clean: that is what the
 sampler writes for a prompt, and what the heads read.
 
-May import: torch, dynamics.network, interfaces. Refuses to know: optimisers, data sets, how rollouts are sampled.
+May import: torch, nn, dynamics.network, interfaces. Refuses to know: optimisers, data sets, how rollouts are sampled.
 
 Shapes: B batch, T frames, S latent tokens per frame, C latent channels, A action.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor, nn
 
 from worldline.dynamics.network import Dynamics, frames_before
 from worldline.interfaces import ActionSpec, Batch
+from worldline.nn import Cache
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,6 +42,10 @@ class ShortcutConfig:
         action_dropout: share of known actions that are hidden, which trains the null action and the inverse dynamics.
         motion_weight: how much more a token that changes counts than one that stays.
         metric_share: how far errors are weighted by what they do to the picture (the metric that the objective is given) and not alike.
+        unroll_share: share of the windows that are drawn frame after frame, as a rollout in one step draws them, from a random frame on,
+            once `unroll_after` updates were made: their targets are frames whose past the network itself has drawn.
+        unroll_after: updates before that.
+        unroll_gradient: frames that such an error is traced back through; 1 takes the drawn past as given.
         ramp: weight of a target at signal level tau is `ramp` * tau + 1 - `ramp`: 0.9 is Dreamer 4's, 0 treats all levels alike.
     """
 
@@ -55,7 +60,16 @@ class ShortcutConfig:
     action_dropout: float = 0.1
     motion_weight: float = 0.0
     metric_share: float = 0.0
+    unroll_share: float = 0.0
+    unroll_after: int = 0
+    unroll_gradient: int = 4
     ramp: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.unroll_share <= 1:
+            raise ValueError(f"unroll_share is {self.unroll_share}; give a share of the windows, from 0 to 1")
+        if self.unroll_gradient < 1:
+            raise ValueError(f"unroll_gradient is {self.unroll_gradient}; give at least 1 frame")
 
 
 class ShortcutObjective(nn.Module):
@@ -94,11 +108,20 @@ class ShortcutObjective(nn.Module):
         """
         if batch.latents is None:
             raise ValueError("dynamics trains on latents; encode the frames first (data.cache_latents)")
-        clean = batch.latents.float()
-        action, known = self._actions(batch)
-        shown = known & (torch.rand(known.shape, device=known.device) >= self.config.action_dropout)
-        num_self = self._num_self(len(clean))
+        num_unrolled = self._num_unrolled(len(batch.latents))
+        num_self = self._num_self(len(batch.latents) - num_unrolled)
         self.updates += 1
+        total, count, terms = self._at_once(_rows(batch, slice(num_unrolled, None)), num_self)
+        if num_unrolled:
+            drawn_total, drawn_count = self._unrolled(_rows(batch, slice(0, num_unrolled)))
+            # One term for all kinds of rows: balanced to equal size, the network's own targets drown the data and run away.
+            total, count = total + drawn_total, count + drawn_count
+        return {"dynamics": total / count.clamp_min(1)} | terms
+
+    def _at_once(self, batch: Batch, num_self: int) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Windows that one pass trains at all their frames: the sum of their errors, how many were summed, and the terms of the heads."""
+        clean, action, known = self._inputs(batch)
+        shown = known & (torch.rand(known.shape, device=known.device) >= self.config.action_dropout)
         past = self._past(clean)
         signal, step = self._levels(clean, num_self)
         noisy = _mix(torch.randn_like(clean), clean, signal)
@@ -112,10 +135,50 @@ class ShortcutObjective(nn.Module):
         prediction = self.dynamics(noisy, signal, step, action, known_BT=shown, **past)
         error = self._squared(prediction.clean.float() - target) * self._token_weight(clean)
         weight = (self.config.ramp * signal + 1 - self.config.ramp) * (signal < 1)
-        # Nothing comes before the first frame. One term for both kinds of rows: balanced to equal size, the network's own targets drown
-        # the data and run away.
-        terms = {"dynamics": (error.mean(-1) * weight)[:, 1:].sum() / (signal < 1)[:, 1:].sum().clamp_min(1)}
-        return terms | self._head_terms(prediction.heads, batch, action, hidden=known & ~shown, clean=signal == 1)
+        # Nothing comes before the first frame.
+        total, count = (error.mean(-1) * weight)[:, 1:].sum(), (signal < 1)[:, 1:].sum()
+        return total, count, self._head_terms(prediction.heads, batch, action, hidden=known & ~shown, clean=signal == 1)
+
+    def _unrolled(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Windows that are drawn from a random frame on, each frame in one step after those drawn before it: the sum of their errors, and
+        how many were summed."""
+        clean, action, known = self._inputs(batch)
+        num_frames = clean.shape[1]
+        prompt = int(torch.randint(1, num_frames, ()))
+        window = self.dynamics.config.context_frames - 1
+        cache = Cache.empty(self.dynamics.config.transformer.num_time_layers)
+        previous, drawn = torch.zeros_like(clean[:, 0]), []
+        for first, end in ((0, prompt), *((frame, frame + 1) for frame in range(prompt, num_frames))):
+            given = first < prompt
+            frames = slice(first, end)
+            noisy = clean[:, frames] if given else torch.randn_like(clean[:, frames])
+            signal = torch.full(noisy.shape[:2], float(given), device=clean.device)
+            prediction = self.dynamics(
+                noisy,
+                signal,
+                torch.full_like(signal, 1 / self.dynamics.config.max_steps if given else 1.0),
+                None if action is None else action[:, frames],
+                previous_BTSC=frames_before(clean[:, frames]) if given else previous.unsqueeze(1),
+                known_BT=known[:, frames],
+                cache=cache.gathered(),
+                position=first,
+                with_heads=False,
+            )
+            cache = cache.append(prediction.segments, window=window)
+            if given:
+                previous = clean[:, prompt - 1]
+                continue
+            previous = prediction.clean[:, 0].float()
+            drawn.append(previous)
+            if len(drawn) % self.config.unroll_gradient == 0:
+                previous, cache = previous.detach(), cache.detached()
+        error = self._squared(torch.stack(drawn, dim=1) - clean[:, prompt:]) * self._token_weight(clean)[:, prompt:]
+        return error.mean(-1).sum(), torch.tensor(error[..., 0].numel(), device=clean.device)
+
+    def _inputs(self, batch: Batch) -> tuple[Tensor, Tensor | None, Tensor]:
+        """Latents, the actions that led to them, and where these are known."""
+        assert batch.latents is not None
+        return batch.latents.float(), *self._actions(batch)
 
     def _actions(self, batch: Batch) -> tuple[Tensor | None, Tensor]:
         """Normalised actions that led to each frame, and where they are known: shifted by one, since `actions[t]` leads to frame t + 1."""
@@ -131,6 +194,11 @@ class ShortcutObjective(nn.Module):
         if self.dynamics.config.max_steps < 4 or int(self.updates) < self.config.self_after:
             return 0
         return round(batch_size * self.config.self_share)
+
+    def _num_unrolled(self, batch_size: int) -> int:
+        if not self.config.unroll_share or int(self.updates) < self.config.unroll_after:
+            return 0
+        return round(batch_size * self.config.unroll_share)
 
     def _past(self, clean: Tensor) -> dict[str, Tensor]:
         """What the network is given of each frame's predecessor: its latents, noised, and their signal level."""
@@ -196,6 +264,12 @@ class ShortcutObjective(nn.Module):
             known = torch.ones_like(clean) if batch.reward_mask is None else batch.reward_mask
             terms["reward"] = _mean_where((heads["reward"].float() - batch.rewards.float()).square(), known & clean)
         return terms
+
+
+def _rows(batch: Batch, rows: slice) -> Batch:
+    """Some windows of a batch."""
+    found = {field.name: getattr(batch, field.name) for field in fields(batch)}
+    return replace(batch, **{name: value[rows] for name, value in found.items() if isinstance(value, Tensor)})
 
 
 def _mean_where(values: Tensor, chosen: Tensor) -> Tensor:

@@ -65,6 +65,10 @@ class Cache:
         """The same past in as few segments as possible: neighbours of equal batch are joined, for attention that reads it many times."""
         return Cache(tuple(_join(segments) for segments in self.layers))
 
+    def detached(self) -> "Cache":
+        """The same past, through which no gradient passes."""
+        return Cache(tuple(tuple(Segment(s.keys.detach(), s.values.detach()) for s in segments) for segments in self.layers))
+
     def select(self, rows: Tensor, batch_size: int) -> "Cache":
         """The past of some rows of a batch of `batch_size`; a copy, but for what all rows share."""
 

@@ -15,13 +15,16 @@ from worldline.train import TrainConfig
 FRAME_SKIP = 4
 """Simulator steps of 0.1 s per frame: at 2.5 Hz a step is long enough for the disc to arrive where the action sends it."""
 
+_LATE_STEPS_PER_MINUTE = 143  # about three quarters of what one core of a server processor comes to
+
 
 def push(*, tokenizer_minutes: float = 9, dynamics_minutes: float = 14) -> Recipe:
     """A `nano` world of Push-T at 64 px and 2.5 Hz: 23 minutes on one CPU core, and never more than the minutes given.
 
-    So few minutes go further in a small network. Frames are drawn in one step, as the mean of what may come. Large steps are trained late:
-    a network far from trained pays for them (docs/log.md).
+    So few minutes go further in a small network. Frames are drawn in one step, as the mean of what may come. Large steps, and windows that
+    the network draws itself, are trained late: a network far from trained pays for them (docs/log.md).
     """
+    late = round(_LATE_STEPS_PER_MINUTE * dynamics_minutes)
     return Recipe(
         name="push",
         size="nano",
@@ -36,7 +39,7 @@ def push(*, tokenizer_minutes: float = 9, dynamics_minutes: float = 14) -> Recip
             sample_every_steps=500,
         ),
         dynamics_training=TrainConfig(
-            steps=6000,
+            steps=200_000,
             duration_seconds=60 * dynamics_minutes,
             learning_rate=2e-3,
             muon_learning_rate=1e-2,
@@ -45,7 +48,7 @@ def push(*, tokenizer_minutes: float = 9, dynamics_minutes: float = 14) -> Recip
             loss_weights={"inverse": 0.05, "reward": 0.05},
             sample_every_steps=1000,
         ),
-        shortcut=ShortcutConfig(metric_share=0.9, self_after=2000),
+        shortcut=ShortcutConfig(metric_share=0.9, self_after=late, unroll_share=0.25, unroll_after=late),
         sampler=SamplerConfig(num_steps=1),
         tokenizer_batch=(16, 4),
         dynamics_batch=(16, 12),

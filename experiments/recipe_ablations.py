@@ -1,0 +1,191 @@
+"""What each part of the Push-T recipe is worth: one change at a time, at equal operations, on the same episodes and with the same seed.
+
+    python experiments/recipe_ablations.py --out runs/ablations --flops 1e13
+
+Films Push-T (or reads --data, a folder of an earlier run's), trains one tokenizer, and then one world per variant until it has spent
+--flops on its dynamics: a variant with fewer tokens sees more frames. Variants of the tokenizer train their own, for as many steps. Each is
+measured on held-out episodes, 4 frames of prompt and 16 predicted. `base` is run with two seeds: what lies within their distance says
+nothing. Goes on where it was broken off.
+
+Writes OUT/table.json and prints a table; `--variants` names some, `--list` all.
+"""
+
+import argparse
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from worldline.data import EpisodeStore
+from worldline.dynamics import Dynamics, ShortcutObjective
+from worldline.eval import evaluate_rollouts, imagine, sample_windows
+from worldline.eval.tracking import track_block
+from worldline.interfaces import Batch
+from worldline.recipes.corpus import Corpus
+from worldline.recipes.flops import training_flops_per_frame
+from worldline.recipes.push import collect_push, push
+from worldline.recipes.recipe import Recipe, encode_store, train_tokenizer, train_world, world_config
+
+NUM_WINDOWS = 128
+PROMPT_FRAMES, NUM_FRAMES = 4, 16
+_COUNTED_ROWS = 4
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Variant:
+    """One change to the recipe."""
+
+    says: str
+    change: Callable[[Recipe], Recipe]
+    own_tokenizer: bool = False
+    seed: int = 0
+
+
+def _shortcut(**changes: Any) -> Callable[[Recipe], Recipe]:
+    return lambda recipe: replace(recipe, shortcut=replace(recipe.shortcut, **changes))
+
+
+def _training(**changes: Any) -> Callable[[Recipe], Recipe]:
+    return lambda recipe: replace(recipe, dynamics_training=replace(recipe.dynamics_training, **changes))
+
+
+def _recipe(**changes: Any) -> Callable[[Recipe], Recipe]:
+    return lambda recipe: replace(recipe, **changes)
+
+
+def _tokenizer(**changes: Any) -> Callable[[Recipe], Recipe]:
+    return lambda recipe: replace(recipe, tokenizer=replace(recipe.tokenizer, **changes))
+
+
+def _in_four_steps(change: Callable[[Recipe], Recipe]) -> Callable[[Recipe], Recipe]:
+    return lambda recipe: replace(change(recipe), sampler=replace(recipe.sampler, num_steps=4))
+
+
+VARIANTS = {
+    "base": Variant(says="the recipe without its late phase", change=lambda recipe: recipe),
+    "seed": Variant(says="base, another seed", change=lambda recipe: recipe, seed=1),
+    "adamw": Variant(says="AdamW for all, no Muon", change=_training(muon_learning_rate=None)),
+    "no_ema": Variant(says="no average of the weights", change=_training(ema_decay=0.0)),
+    "plain_error": Variant(says="errors not weighted by the picture's metric", change=_shortcut(metric_share=0.0)),
+    "ramp": Variant(says="Dreamer 4's ramp weight, 0.9 tau + 0.1", change=_shortcut(ramp=0.9)),
+    "motion": Variant(says="moving tokens weigh 3 times as much", change=_shortcut(motion_weight=2.0)),
+    "clean_past": Variant(says="no noise on the frame before", change=_shortcut(clean_context_share=1.0)),
+    "noisy_past": Variant(
+        says="noise on every frame before, levels 0.3 to 1", change=_shortcut(clean_context_share=0.0, context_signal=0.3)
+    ),
+    "forcing": Variant(says="levels from U(0, 1), drawn in 4 steps", change=_in_four_steps(_shortcut(start_share=0.0, mean_share=0.0))),
+    "large_steps": Variant(says="large steps from the beginning", change=_shortcut(self_share=0.25, self_after=0)),
+    "no_inverse": Variant(says="no inverse-dynamics term", change=_training(loss_weights={"inverse": 0.0, "reward": 0.05})),
+    "longer": Variant(says="8 windows of 24 frames, not 16 of 12", change=_recipe(dynamics_batch=(8, 24))),
+    "small_batch": Variant(says="6 windows of 12 frames", change=_recipe(dynamics_batch=(6, 12))),
+    "packed": Variant(says="4 packed tokens per frame", change=_recipe(packing=2)),
+    "unrolled_1": Variant(
+        says="a quarter of the windows drawn by itself, past taken as given", change=_shortcut(unroll_share=0.25, unroll_gradient=1)
+    ),
+    "unrolled_4": Variant(says="the same, gradients through 4 frames", change=_shortcut(unroll_share=0.25, unroll_gradient=4)),
+    "tokens_1": Variant(says="1 token of 512 channels", change=_tokenizer(grid=1, latent_dim=512), own_tokenizer=True),
+    "tokens_4": Variant(says="4 tokens of 128 channels", change=_tokenizer(grid=2, latent_dim=128), own_tokenizer=True),
+    "tokens_64": Variant(says="64 tokens of 8 channels", change=_tokenizer(grid=8, latent_dim=8), own_tokenizer=True),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--data", type=Path, help="a folder of Push-T episodes, such as RUN/data; filmed if not given")
+    parser.add_argument("--episodes", type=int, default=1200)
+    parser.add_argument("--flops", type=float, default=1e13, help="of the dynamics' training, per variant")
+    parser.add_argument("--tokenizer-steps", type=int, default=1200)
+    parser.add_argument("--variants", nargs="+", choices=tuple(VARIANTS), default=tuple(VARIANTS))
+    parser.add_argument("--list", action="store_true")
+    arguments = parser.parse_args()
+    if arguments.list:
+        print("\n".join(f"{name:12} {variant.says}" for name, variant in VARIANTS.items()))
+        return
+    folder = arguments.data or arguments.out / "data"
+    store = collect_push(folder, num_episodes=arguments.episodes, num_frames=40, size=64, seed=1, num_workers=1)
+    train, held_out = store.split_by_source(0.1, seed=0)
+    path = arguments.out / "table.json"
+    rows: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    for name in arguments.variants:
+        if name not in rows:
+            rows[name] = _run(name, train, held_out, arguments)
+            path.write_text(json.dumps(rows, indent=1), encoding="utf-8")
+        print(_line(name, rows[name]), flush=True)
+
+
+def _run(name: str, train: EpisodeStore, held_out: EpisodeStore, arguments: argparse.Namespace) -> dict[str, Any]:
+    variant = VARIANTS[name]
+    recipe = variant.change(_base(arguments.tokenizer_steps))
+    corpus = Corpus.of(train, 1)
+    recipe = replace(recipe, dynamics_training=replace(recipe.dynamics_training, steps=_steps(recipe, corpus, arguments.flops)))
+    folder = arguments.out / name
+    if not variant.own_tokenizer:
+        _share_tokenizer(recipe, corpus, arguments.out / "shared", folder)
+    world = train_world(recipe, train, folder, seed=variant.seed)
+    windows = sample_windows(held_out, prompt_frames=PROMPT_FRAMES, num_frames=NUM_FRAMES, num_windows=NUM_WINDOWS)
+    report, block = evaluate_rollouts(world, windows), track_block(windows, imagine(world, windows))
+    return {
+        "says": variant.says,
+        "tokenizer": world.config.provenance["tokenizer"],
+        "dynamics": world.config.provenance["dynamics"],
+        "gain_db": report.mean_gain_db,
+        "gain_interval_db": report.gain_interval_db,
+        "gain_by_frame_db": report.gain_db,
+        "shuffled_action_ratio": report.shuffled_action_ratio,
+        "block": block.to_dict(),
+    }
+
+
+def _share_tokenizer(recipe: Recipe, corpus: Corpus[EpisodeStore], shared: Path, folder: Path) -> None:
+    """One tokenizer and one set of latents for all variants that leave them alone."""
+    tokenizer, _ = train_tokenizer(recipe, corpus, shared, num_workers=1, seed=0)
+    corpus.mapped(lambda store: encode_store(tokenizer, store, shared / "latents"))
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "tokenizer").exists():
+        shutil.copytree(shared / "tokenizer", folder / "tokenizer")
+    if not (folder / "latents").exists():
+        (folder / "latents").symlink_to((shared / "latents").absolute())
+
+
+def _line(name: str, row: dict[str, Any]) -> str:
+    low, high = row["gain_interval_db"]
+    block = row["block"]
+    px, found = ("none" if (value := block[key][7]) is None else f"{value:.1f}" for key in ("distance_px", "found_share"))
+    return (
+        f"{name:12} {row['gain_db']:+.2f} dB ({low:+.2f} to {high:+.2f}), frame 16 {row['gain_by_frame_db'][-1]:+.2f}, ratio "
+        f"{row['shuffled_action_ratio']:.2f}, block at frame 8 {px} px (found {found}); {row['dynamics']}; {row['says']}"
+    )
+
+
+def _base(tokenizer_steps: int) -> Recipe:
+    """The recipe, by steps instead of minutes, and without what only a longer run pays for."""
+    recipe = push()
+    return replace(
+        recipe,
+        shortcut=replace(recipe.shortcut, self_share=0.0, unroll_share=0.0, unroll_after=0),
+        tokenizer_training=replace(recipe.tokenizer_training, steps=tokenizer_steps, duration_seconds=None),
+        dynamics_training=replace(recipe.dynamics_training, duration_seconds=None, sample_every_steps=0),
+    )
+
+
+def _steps(recipe: Recipe, corpus: Corpus[EpisodeStore], flops: float) -> int:
+    """As many steps of the dynamics as `flops` pay for, counted on one small batch."""
+    config = world_config(recipe, corpus)
+    shape = config.dynamics
+    metric = torch.eye(shape.latent_dim) if recipe.shortcut.metric_share else None
+    objective = ShortcutObjective(Dynamics(shape), recipe.shortcut, config.action_spec, metric=metric)
+    windows, frames = recipe.dynamics_batch
+    batch = Batch(
+        latents=torch.randn(_COUNTED_ROWS, frames, shape.num_tokens, shape.latent_dim),
+        actions=torch.zeros(_COUNTED_ROWS, frames, shape.action_dim),
+    )
+    return round(flops / (training_flops_per_frame(objective, batch) * windows * frames))
+
+
+if __name__ == "__main__":
+    main()
