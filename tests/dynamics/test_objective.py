@@ -249,7 +249,7 @@ def test_unrolled_windows_are_what_the_sampler_draws(make_dynamics, monkeypatch)
     clean, action, _ = objective._inputs(given)
     noise = torch.randn(2, 5, 4, 6)
     monkeypatch.setattr(torch, "randint", lambda *_: torch.tensor(2))
-    monkeypatch.setattr(torch, "randn_like", lambda like: noise[:, 2:3].expand_as(like))
+    monkeypatch.setattr(torch, "randn_like", noise[:, 2:3].expand_as)
     total, count = objective._unrolled(given)
     config = SamplerConfig(num_steps=1)
     state, errors = absorb(objective.dynamics, config, None, clean[:, :2], action[:, :2]), []
