@@ -1,11 +1,13 @@
 """How many action labels does a world need: rollout quality over the share of the training episodes that keep theirs.
 
+    python experiments/label_efficiency.py --data runs/push/data --size nano --steps 1500 600 --out runs/labels
     python experiments/label_efficiency.py --data data/zoo --domain push --steps 4000 8000 --out runs/labels
 
-One tokenizer for all points, as it needs no labels. For each share the same world is trained with the labels of that share of the episodes,
-and the null action elsewhere. Beside it stands the route of latent actions: one world trained without any label, at the same cost, and for
-each share a controller, real action -> latent action, fitted on the labels that there are. Measured on the validation episodes of the
-domain. Goes on where it was broken off.
+The first takes the Push-T episodes that `worldline train push` filmed, and its recipe; the second a domain of a zoo. One tokenizer for all
+points, as it needs no labels. For each share the same world is trained with the labels of that share of the episodes, and the null action
+elsewhere. Beside it stands the route of latent actions: one world trained without any label, at the same cost, and for each share a
+controller, real action -> latent action, fitted on the labels that there are. Measured on the validation episodes of the domain, or on a
+tenth of the store that is held out. Goes on where it was broken off.
 
 Writes OUT/curve.json and OUT/index.html.
 """
@@ -13,25 +15,44 @@ Writes OUT/curve.json and OUT/index.html.
 import argparse
 import json
 import shutil
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
+from worldline.data import EpisodeStore
+from worldline.dynamics import Size
 from worldline.eval import Windows, evaluate_rollouts, sample_windows
 from worldline.eval.page import Page, chart, paragraph, table
 from worldline.recipes.corpus import Corpus, with_label_share
 from worldline.recipes.latent_actions import ControlledWorld, fit_controller, train_latent_world
+from worldline.recipes.push import push
 from worldline.recipes.recipe import Recipe, train_world
-from worldline.recipes.zoo import Zoo, read_zoo, zoo
+from worldline.recipes.zoo import read_zoo, zoo
 from worldline.world import World
 
 SHARES = (1.0, 0.1, 0.03, 0.01, 0.0)
 PROMPT_FRAMES, NUM_FRAMES, NUM_WINDOWS = 4, 16, 128
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Subject:
+    """What is trained on, how, and what it is measured on."""
+
+    train: EpisodeStore
+    frame_skip: int
+    windows: Windows
+    recipe: Recipe
+
+    @property
+    def corpus(self) -> Corpus[EpisodeStore]:
+        """The training episodes at the world's rate."""
+        return Corpus.of(self.train, self.frame_skip)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder of a zoo")
-    parser.add_argument("--domain", default="push")
+    parser.add_argument("--data", type=Path, required=True, help="an episode store of Push-T, or the folder of a zoo")
+    parser.add_argument("--domain", default="push", help="of a zoo")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--size", default="tiny", choices=("nano", "tiny", "small"))
     parser.add_argument("--image-size", type=int, default=64)
@@ -41,48 +62,65 @@ def main() -> None:
     parser.add_argument("--num-workers", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    data = read_zoo(arguments.data, arguments.out / "data", image_size=arguments.image_size, only=(arguments.domain,))
-    windows = _windows(data, arguments.domain)
+    subject = _subject(arguments)
     points = []
     for share in sorted(arguments.shares, reverse=True):
-        recipe = zoo(size=arguments.size, image_size=arguments.image_size, steps=tuple(arguments.steps), label_share=share)
-        points.append({"share": share, **_labelled(recipe, data, arguments, windows)})
+        at_share = replace(subject, recipe=replace(subject.recipe, label_share=share))
+        points.append({"share": share, **_labelled(at_share, arguments)})
         if share and not arguments.no_latent_actions:
-            points[-1]["latent"] = _latent(recipe, data, arguments, windows)
+            points[-1]["latent"] = _latent(at_share, arguments)
         print(json.dumps(points[-1]), flush=True)
     curve = {"settings": {name: str(value) for name, value in vars(arguments).items()}, "points": points}
     (arguments.out / "curve.json").write_text(json.dumps(curve, indent=1), encoding="utf-8")
     print(f"wrote {_write_page(arguments, points)}")
 
 
-def _windows(data: Zoo, domain: str) -> Windows:
-    skip = data.train.frame_skips[domain]
-    store = data.held_out["validation"][domain]
-    return sample_windows(store, prompt_frames=PROMPT_FRAMES, num_frames=NUM_FRAMES, num_windows=NUM_WINDOWS, frame_skip=skip)
+def _subject(arguments: argparse.Namespace) -> Subject:
+    if (arguments.data / "store.json").is_file():
+        train, held_out = EpisodeStore.open(arguments.data).split_by_source(0.1, seed=0)
+        skip, recipe = 1, _push_by_steps(arguments.size, *arguments.steps)
+    else:
+        data = read_zoo(arguments.data, arguments.out / "data", image_size=arguments.image_size, only=(arguments.domain,))
+        train, held_out = data.train.stores[arguments.domain], data.held_out["validation"][arguments.domain]
+        skip = data.train.frame_skips[arguments.domain]
+        recipe = zoo(size=arguments.size, image_size=arguments.image_size, steps=tuple(arguments.steps))
+    windows = sample_windows(held_out, prompt_frames=PROMPT_FRAMES, num_frames=NUM_FRAMES, num_windows=NUM_WINDOWS, frame_skip=skip)
+    return Subject(train=train, frame_skip=skip, windows=windows, recipe=recipe)
 
 
-def _labelled(recipe: Recipe, data: Zoo, arguments: argparse.Namespace, windows: Windows) -> dict[str, Any]:
-    folder = arguments.out / f"share_{recipe.label_share:g}"
+def _push_by_steps(size: Size, tokenizer_steps: int, dynamics_steps: int) -> Recipe:
+    """The recipe of Push-T without its late phase, by steps: all points are to cost the same."""
+    recipe = push()
+    return replace(
+        recipe,
+        size=size,
+        shortcut=replace(recipe.shortcut, self_share=0.0, unroll_share=0.0),
+        tokenizer_training=replace(recipe.tokenizer_training, steps=tokenizer_steps, duration_seconds=None),
+        dynamics_training=replace(recipe.dynamics_training, steps=dynamics_steps, duration_seconds=None, sample_every_steps=0),
+    )
+
+
+def _labelled(subject: Subject, arguments: argparse.Namespace) -> dict[str, Any]:
+    folder = arguments.out / f"share_{subject.recipe.label_share:g}"
     base = arguments.out / "share_1"
     if folder != base and (base / "latents").is_dir() and not folder.exists():
-        for name in ("tokenizer", "latents"):
-            shutil.copytree(base / name, folder / name)
-    world = train_world(recipe, data.train, folder, num_workers=arguments.num_workers, seed=arguments.seed)
-    return _figures(world, windows)
+        shutil.copytree(base / "tokenizer", folder / "tokenizer")
+        (folder / "latents").symlink_to((base / "latents").absolute())
+    world = train_world(subject.recipe, subject.corpus, folder, num_workers=arguments.num_workers, seed=arguments.seed)
+    return _figures(world, subject.windows)
 
 
-def _latent(recipe: Recipe, data: Zoo, arguments: argparse.Namespace, windows: Windows) -> dict[str, Any]:
+def _latent(subject: Subject, arguments: argparse.Namespace) -> dict[str, Any]:
     """With the world of latent actions, which is trained at the first call and loaded from then on."""
-    store, skip = data.train.stores[arguments.domain], data.train.frame_skips[arguments.domain]
-    named = Corpus.of(store, skip)
+    folder = arguments.out / "share_1"
     world, actions, latents = train_latent_world(
-        recipe, named, arguments.out / "share_1", num_workers=arguments.num_workers, seed=arguments.seed
+        subject.recipe, subject.corpus, folder, num_workers=arguments.num_workers, seed=arguments.seed
     )
-    labelled = with_label_share(latents, recipe.label_share, seed=arguments.seed)
-    controller = fit_controller(actions, labelled, skip, seed=arguments.seed)
-    spec = named.action_specs[""]
+    labelled = with_label_share(latents, subject.recipe.label_share, seed=arguments.seed)
+    controller = fit_controller(actions, labelled, subject.frame_skip, seed=arguments.seed)
+    spec = subject.corpus.action_specs[""]
     assert spec is not None
-    return _figures(cast(World, ControlledWorld(world, actions, controller, spec)), windows)
+    return _figures(cast(World, ControlledWorld(world, actions, controller, spec)), subject.windows)
 
 
 def _figures(world: World, windows: Windows) -> dict[str, Any]:
@@ -99,7 +137,9 @@ def _write_page(arguments: argparse.Namespace, points: list[dict[str, Any]]) -> 
     curves: dict[str, list[float | None]] = {"labels on a share": [point["gain_db"] for point in points]}
     if any("latent" in point for point in points):
         curves["latent actions, controller on a share"] = [point["latent"]["gain_db"] if "latent" in point else None for point in points]
-    page = Page("Labels that a world needs", f"{arguments.domain}, {arguments.size}, {arguments.steps[1]:,} steps, seed {arguments.seed}.")
+    page = Page(
+        "Labels that a world needs", f"{arguments.data.name}, {arguments.size}, {arguments.steps[1]:,} steps, seed {arguments.seed}."
+    )
     rows = []
     for point in points:
         both = (point, point.get("latent"))

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from worldline.data import EpisodeStore, LatentStore
+from worldline.dynamics import ShortcutConfig
 from worldline.eval import evaluate_rollouts, sample_windows
 from worldline.recipes import Recipe, train_world
 from worldline.recipes.corpus import Corpus, with_label_share
@@ -21,7 +22,7 @@ def trained(
     dot_recipe: Callable[..., Recipe], make_dot_store: Callable[..., EpisodeStore], tmp_path: Path
 ) -> tuple[EpisodeStore, World, ControlledWorld, LatentStore]:
     store = make_dot_store(12)
-    recipe = replace(dot_recipe(tokenizer_steps=4, dynamics_steps=4), dynamics_batch=(4, 4))
+    recipe = replace(dot_recipe(tokenizer_steps=4, dynamics_steps=4), dynamics_batch=(4, 4), shortcut=ShortcutConfig(metric_share=0.9))
     world, actions, latents = train_latent_world(recipe, Corpus.of(store, 1), tmp_path / "run", dim=3)
     controller = fit_controller(actions, with_label_share(latents, 0.25), 1, steps=5)
     assert store.action_spec is not None
@@ -49,6 +50,7 @@ def test_a_step_is_one_under_the_latent_action_of_the_controller(
     assert torch.equal(controlled.step(state, action, seed=1).latent, expected.latent)
     rollout = controlled.rollout(state, action[None], seed=1)
     assert torch.equal(rollout.latents[0, :, 0], expected.latent)
+    assert (state.detail is None) == (world.config.detail_tolerance == 0), "pictures keep the prompt's detail as in any world"
     with pytest.raises(ValueError, match="one future"):
         controlled.rollout(state, action[None], samples=2)
 

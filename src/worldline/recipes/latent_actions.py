@@ -17,7 +17,7 @@ from worldline.dynamics import Dynamics, ShortcutObjective
 from worldline.dynamics.latent_action import ActionController, LatentActionConfig, LatentActionObjective, LatentActions
 from worldline.interfaces import ActionSpec, Rollout, State
 from worldline.recipes.corpus import Corpus
-from worldline.recipes.recipe import Recipe, encode_store, raise_if_interrupted, train_tokenizer, world_config
+from worldline.recipes.recipe import Recipe, encode_store, metric_of, raise_if_interrupted, train_tokenizer, world_config
 from worldline.train import train
 from worldline.world import World
 
@@ -59,7 +59,8 @@ def train_latent_world(
     config = world_config(recipe, corpus)
     config = replace(config, dynamics=replace(config.dynamics, action_dim=dim), action_spec=shape.spec, action_spaces={})
     dynamics, actions = Dynamics(config.dynamics), LatentActions(shape)
-    objective = LatentActionObjective(actions, ShortcutObjective(dynamics, recipe.shortcut, shape.spec))
+    metric = metric_of(recipe, tokenizer, Corpus.of(latents, frame_skip), seed)
+    objective = LatentActionObjective(actions, ShortcutObjective(dynamics, recipe.shortcut, shape.spec, metric=metric))
     batch_size, num_frames = recipe.dynamics_batch
     loader = Loader(latents, batch_size=batch_size, num_frames=num_frames, frame_skip=frame_skip, seed=seed, num_workers=num_workers)
     training = replace(recipe.dynamics_training, loss_weights={})
@@ -129,8 +130,9 @@ class ControlledWorld(nn.Module):
         """The state after a video (B, T, 3, H, W) or (T, 3, H, W); actions in it are not needed."""
         frames = video if video.is_floating_point() else to_float(video)
         frames = frames.to(self.world.tokenizer.encoder_position)
-        latents = self.world.tokenizer.encode(frames if frames.ndim == 5 else frames[None])[:, -self.config.dynamics.context_frames :]
-        return self.world.prompt_latents(latents, self.actions.read(latents) if latents.shape[1] > 1 else None)
+        frames = frames if frames.ndim == 5 else frames[None]
+        latents = self.world.tokenizer.encode(frames)
+        return self.world.prompt(frames, self.actions.read(latents) if latents.shape[1] > 1 else None)
 
     def step(self, state: State, action: Tensor | None, *, noise: Tensor | None = None, seed: int | None = None) -> State:
         """See `World.step`."""

@@ -120,7 +120,7 @@ def train_world(
     dynamics = Dynamics(config.dynamics)
     batch_size, num_frames = recipe.dynamics_batch
     loader = latents.batches(batch_size=batch_size, num_frames=num_frames, seed=seed, num_workers=num_workers)
-    objective = ShortcutObjective(dynamics, recipe.shortcut, loader.action_spec, metric=_metric(recipe, tokenizer, latents, seed))
+    objective = ShortcutObjective(dynamics, recipe.shortcut, loader.action_spec, metric=metric_of(recipe, tokenizer, latents, seed))
 
     def evaluate(model: torch.nn.Module, step: int) -> dict[str, float]:
         assert watch is not None
@@ -147,7 +147,7 @@ def train_world(
     return world
 
 
-def _metric(recipe: Recipe, tokenizer: Tokenizer, latents: Corpus[LatentStore], seed: int) -> torch.Tensor | None:
+def metric_of(recipe: Recipe, tokenizer: Tokenizer, latents: Corpus[LatentStore], seed: int) -> torch.Tensor | None:
     """What an error of the dynamics does to the picture, if the recipe weighs errors by it."""
     if not recipe.shortcut.metric_share:
         return None
