@@ -207,7 +207,7 @@ def test_block_is_found_where_it_is(blurred: bool) -> None:
 
 
 def test_block_is_found_beside_its_ghost() -> None:
-    """As predictions show it: faint, with remains where it was a while ago. The moments of the colour are off by 15 degrees in a quarter."""
+    """As predictions show it: faint, with remains where it was a while ago. The colour's moments are 15 degrees off in a quarter."""
     errors = []
     for clip in collect_pusht(4, num_frames=32, size=64, seed=4, frame_skip=4):
         assert clip.states is not None

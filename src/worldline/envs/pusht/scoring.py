@@ -75,8 +75,8 @@ def find_block(frames: Tensor, *, threshold: float = 0.5) -> Tensor:
 
     The pose whose picture agrees best with the block's colour: a matched filter (Turin, 1960), the block drawn at 48 angles and correlated
     with the frame at every place, refined by a parabola through the best angle and place and their neighbours. Unlike the moments of the
-    colour, it bears ghosts and faint remains, which is what predictions leave of the block. On the simulator's own pictures of 64 pixels the
-    median is 0.1 pixels and 0.4 degrees off. NaN where there is too little of the block.
+    colour, it bears ghosts and faint remains, which is what predictions leave of the block. On the simulator's own pictures of 64 pixels
+    the median is 0.1 pixels and 0.4 degrees off. NaN where there is too little of the block.
 
     Args:
         frames: real or predicted pictures, blurred ones too.
