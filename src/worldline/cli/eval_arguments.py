@@ -13,7 +13,7 @@ Json = FlagCreatePairsOff[bool]
 
 # The names of `worldline.eval.suites.control`, repeated because importing it takes seconds; a test compares.
 Environment = Literal["push", "pusht", "two_room", "reacher", "ball_in_cup", "cube", "fetch_push", "painting"]
-Planner = Literal["random", "cem", "mppi", "icem", "adam", "soft_tree", "inverse", "clone", "inverse+cem"]
+Planner = Literal["random", "cem", "mppi", "icem", "adam", "grasp", "soft_tree", "inverse", "clone", "inverse+cem"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -77,16 +77,17 @@ def _tree(config: SoftTreeConfig, num_rollouts: int, iterations: int) -> dict[st
         grown = (config.num_rounds - 1) * config.width * config.branching
         steps = (num_rollouts - roots - finalists - 3 - min(grown, num_rollouts // 5)) // (leaves * config.num_rounds * _GRADIENT)
         return {"num_roots": roots, "refine_leaves": leaves, "refine_steps": max(1, steps), "num_finalists": finalists}
-    roots = max(1, num_rollouts // max(4, iterations))
-    rounds = max(1, min(2 * iterations, 40))
-    # A branch costs half a rollout on average: it shares the rest with its siblings.
-    children = max(1, 2 * (num_rollouts - roots) // rounds)
-    branching = max(1, round(math.sqrt(children / 2)))
+    rounds = max(4, min(iterations, 30))
+    roots = max(1, num_rollouts // rounds)
+    # Half of the branches are whole rollouts; the others share the first half with their siblings, on average.
+    children = max(1, round((num_rollouts - roots) / rounds / 0.75))
+    branching = max(1, min(4, round(math.sqrt(children / 2))))
     return {
         "num_roots": roots,
         "num_rounds": 4 * rounds,  # until the budget ends, however much branches share
         "branching": branching,
         "width": max(1, children // branching),
-        "max_leaves": max(8, min(64, num_rollouts // 8)),
-        "num_finalists": finalists,
+        "max_leaves": max(4, round(0.3 * children)),
+        "num_finalists": 1,
+        "clip": 1.0,
     }

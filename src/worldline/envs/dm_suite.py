@@ -72,6 +72,12 @@ class SuiteScene(Simulator):
         self._events = held
         self._happened |= {name for name, happened in held.items() if happened}
 
+    def advance(self, action: np.ndarray | None) -> None:
+        """See `Simulator.advance`."""
+        self.data.ctrl[:] = action
+        self._physics.step(self._steps_per_frame)
+        check_physics(self.data, self.name, self._attributes)
+
     def render(self, size: int) -> np.ndarray:
         """See `Simulator.render`."""
         return self._camera.take(self.data, size)

@@ -79,6 +79,13 @@ class Simulator(ABC):
     def step(self, action: np.ndarray | None) -> None:
         """Go on by one frame, 1 / `rate_hz` seconds, under `action` (A,), environment units."""
 
+    def advance(self, action: np.ndarray | None) -> None:
+        """Go on as `step` does, to the last bit, where only `state` and `render` are asked: `events` and `captions` may not know of it.
+
+        For planners, which imagine thousands of frames of which nobody asks more. A domain overrides it where that is quicker.
+        """
+        self.step(action)
+
     @abstractmethod
     def render(self, size: int) -> np.ndarray:
         """The present picture, (size, size, 3) uint8, RGB. Does not change the simulation."""

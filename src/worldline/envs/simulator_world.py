@@ -9,6 +9,7 @@ May import: interfaces, envs.simulator, numpy, torch. Refuses to know: which sim
 Shapes: B batch, M samples, T frames, D components of the simulator's state, A action components.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,22 +21,29 @@ from torch import Tensor
 from worldline.envs.simulator import Simulator, Value
 from worldline.interfaces import ActionSpec, Rollout, State
 
+_KEPT = 256
+"""States that a `SimulatorWorld` keeps to go on from."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Branch:
-    """Where one row is: an episode, and all actions since its start (num_frames, A), as the simulator was given them."""
+    """Where one row is: an episode, and all actions since its start (num_frames, A), as the simulator was given them.
+
+    `parent` is the branch that it went on from, if it was made by `then`.
+    """
 
     seed: int
     attributes: Mapping[str, Value]
     actions: tuple[np.ndarray, ...] = ()
+    parent: "Branch | None" = None
 
     def then(self, actions: Sequence[np.ndarray]) -> "Branch":
         """The branch that goes on with `actions`."""
-        return replace(self, actions=(*self.actions, *actions))
+        return replace(self, actions=(*self.actions, *actions), parent=self)
 
     def before(self, count: int) -> "Branch":
         """The branch without its last `count` actions."""
-        return replace(self, actions=self.actions[: len(self.actions) - count])
+        return replace(self, actions=self.actions[: len(self.actions) - count], parent=None)
 
 
 class SimulatorWorld:
@@ -45,7 +53,8 @@ class SimulatorWorld:
     wrap it in `FiniteDifferences` for planners that need them. A frame in which the simulator diverges is NaN, and all that follow it.
 
     Each row of a batch is run in turn from where its state is: by `Simulator.load` where that is exact, else by running the episode again
-    from its seed, whose cost grows with the frames behind the state.
+    from its seed, whose cost grows with the frames behind the state. The last few hundred states that rows went on from are kept, so that
+    a tree's node is run once and restored for each of its children.
 
     Args:
         simulator: of which the world becomes the owner.
@@ -84,7 +93,7 @@ class SimulatorWorld:
         self._restores = simulator.restores == "exactly" or (nearly and simulator.restores == "nearly")
         self._num_components = self.noise_shape[1]
         self._episode: tuple[int, Mapping[str, Value]] | None = None
-        self._saved: tuple[Branch, Any] | None = None
+        self._saved: OrderedDict[Branch, Any] = OrderedDict()
 
     def start(self, seed: int, attributes: Mapping[str, Value], actions: np.ndarray | None = None) -> State:
         """The state of an episode, batch 1, after `actions` (T, A), each for one simulator frame; see `Simulator.reset`."""
@@ -171,10 +180,11 @@ class SimulatorWorld:
             self._go(branch)
             for several in actions:
                 for action in several:
-                    self.simulator.step(action)
+                    self.simulator.advance(action)
                 states.append(self._read())
         except FloatingPointError:
-            self._episode = self._saved = None  # a simulation that diverged is no place to go on from
+            self._episode = None  # a simulation that diverged is no place to go on from
+            self._saved.clear()
         missing = np.full((len(actions) - len(states), self._num_components), np.nan)
         return np.concatenate([np.stack(states), missing]) if states else missing
 
@@ -191,15 +201,25 @@ class SimulatorWorld:
 
     def _go(self, branch: Branch) -> None:
         """Bring the simulator to the end of `branch`."""
-        if self._saved is not None and self._saved[0] is branch and self._episode == (branch.seed, branch.attributes):
-            self.simulator.load(self._saved[1])
-            return
-        self.simulator.reset(branch.seed, branch.attributes)
-        self._episode = (branch.seed, branch.attributes)
-        for action in branch.actions:
-            self.simulator.step(action)
+        if self._episode != (branch.seed, branch.attributes):
+            self._saved.clear()
+        behind: Branch | None = branch
+        while behind is not None and behind not in self._saved:
+            behind = behind.parent
+        if behind is None:
+            self.simulator.reset(branch.seed, branch.attributes)
+            self._episode = (branch.seed, branch.attributes)
+        else:
+            self._saved.move_to_end(behind)
+            self.simulator.load(self._saved[behind])
+            if behind is branch:
+                return
+        for action in branch.actions[0 if behind is None else len(behind.actions) :]:
+            self.simulator.advance(action)
         if self._restores:
-            self._saved = (branch, self.simulator.save())
+            self._saved[branch] = self.simulator.save()
+            if len(self._saved) > _KEPT:
+                self._saved.popitem(last=False)
 
     def _read(self) -> np.ndarray:
         return np.asarray(self._read_state(), np.float64)

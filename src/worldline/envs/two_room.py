@@ -131,6 +131,10 @@ class TwoRoom(Simulator):
         }
         self._happened |= {name for name, happened in self._events.items() if happened}
 
+    def advance(self, action: np.ndarray | None) -> None:
+        """See `Simulator.advance`."""
+        self._env.step(np.asarray(action, np.float32))
+
     def render(self, size: int) -> np.ndarray:
         """See `Simulator.render`: the environment's own picture, averaged over area."""
         picture = torch.from_numpy(self._env.render().copy()).permute(2, 0, 1).float()

@@ -18,10 +18,12 @@ from worldline.control.gradient import falling_rate
 from worldline.control.noise import Noise
 from worldline.control.planner import SearchPlanner
 from worldline.control.search import BACKWARD, FORWARD, Search, SearchConfig
+from worldline.control.soft_tree.belief import Belief, effective_weights, grown_by_samples
 from worldline.control.soft_tree.growth import Growth, Proposal
+from worldline.control.soft_tree.rows import one_by_one
 from worldline.control.soft_tree.selection import best_below, chosen_nodes, proposed
 from worldline.control.soft_tree.tree import Tree
-from worldline.interfaces import Objective, Plan, Policy, Rollout, SelectableWorld, State, World
+from worldline.interfaces import Objective, Plan, Policy, Rollout, State, World
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,6 +45,9 @@ class SoftTreeConfig(SearchConfig):
             its own chunk. The second is for worlds whose long gradients are noise and objectives that score every frame.
         temperature: of the backup, in units of the objective; None: a share of the distance from the median leaf to the best.
         temperature_share: that share.
+        effective_share: leaves that count as much as one another, in a search by samples alone, as a share of a round's branches, but
+            three at least; the temperature is chosen so, if it is None.
+        whole_share: share of a round's branches that are whole plans, from the root, in a search by samples alone.
         initial_std: deviation of the first proposals.
         min_std: floor of the deviations of later ones.
         exploration: weight of the bonus for nodes with few children.
@@ -68,6 +73,8 @@ class SoftTreeConfig(SearchConfig):
     gradient: Literal["path", "chunk"] = "path"
     temperature: float | None = None
     temperature_share: float = 0.2
+    effective_share: float = 0.05
+    whole_share: float = 0.5
     initial_std: float = 0.5
     min_std: float = 0.001
     exploration: float = 1.0
@@ -80,7 +87,7 @@ class SoftTreeConfig(SearchConfig):
         SearchConfig.__post_init__(self)
         names = ("chunk", "num_roots", "width", "branching", "num_rounds", "max_leaves", "refine_leaves", "learning_rate", "max_move")
         check_positive(**{name: getattr(self, name) for name in names})
-        names = ("temperature_share", "initial_std", "min_std", "num_finalists", "verify_samples")
+        names = ("temperature_share", "effective_share", "initial_std", "min_std", "num_finalists", "verify_samples")
         check_positive(**{name: getattr(self, name) for name in names})
         for name in ("temperature", "prior_std"):
             if getattr(self, name) is not None:
@@ -89,6 +96,8 @@ class SoftTreeConfig(SearchConfig):
             raise ValueError(f"chunk is {self.chunk} of {self.num_decisions} decisions; the number of decisions must be a multiple of it")
         if self.refine_steps < 0 or self.exploration < 0:
             raise ValueError(f"refine_steps and exploration must be at least 0, got {self.refine_steps} and {self.exploration}")
+        if not 0 < self.whole_share <= 1:
+            raise ValueError(f"whole_share is {self.whole_share}; it must be above 0 and at most 1")
         if self.clip is not None and self.clip < 1:
             raise ValueError(f"clip is {self.clip}; it must be at least 1, or None")
         if self.gradient not in ("path", "chunk"):
@@ -107,7 +116,9 @@ class SoftTree(SearchPlanner[SoftTreeConfig]):
     grows new branches at the nodes that Gumbel-top-k (Kool et al. 2019; Gumbel MuZero, Danihelka et al. 2022) picks from the posterior of
     passing them. A branch is a whole plan from its node on: the first chunk is the new edge, the rest what follows it unless a later branch
     replaces it, so that every leaf is as far in the future as any other. Its actions are drawn around the best plan below the node and the
-    mean of all, with the covariance that the leaves' posterior has. At last a few finalists, among them the best plan that no gradient has
+    mean of all, with the covariance that the leaves' posterior has. A search by samples alone draws half of them as a cross-entropy search
+    does, whole plans around a mean that follows the posterior (`Belief`), and half behind the nodes of the best paths, where a branch costs
+    only the frames that are left. At last a few finalists, among them the best plan that no gradient has
     moved and the posterior's mean, are scored with fresh noise and by the verifying world, and the best of these acts: a refined plan is
     taken only where it still wins. With one level and no refinement this is MPPI, with one leaf gradient ascent, at temperature 0
     best-first search.
@@ -180,6 +191,7 @@ class SoftTree(SearchPlanner[SoftTreeConfig]):
         if tree is None or not tree.scores.isfinite().any():
             return search.finish()
         unrefined = search.best, search.best_score
+        belief = Belief(mean=search.start[0], std=torch.full_like(search.start[0], config.initial_std))
         done = 0
         for index in range(config.num_rounds):
             if config.refine_steps and search.status is None:
@@ -187,7 +199,12 @@ class SoftTree(SearchPlanner[SoftTreeConfig]):
             search.record()
             if index + 1 == config.num_rounds or search.done:
                 break
-            tree = self._expanded(search, growth, tree, reserve)
+            if config.refine_steps:
+                tree = self._expanded(search, growth, tree, reserve)
+            else:
+                belief = belief.refitted(tree.plans(), self._weights(tree)[0], min_std=config.min_std)
+                counts = {"width": config.width, "branching": config.branching, "whole_share": config.whole_share}
+                tree = grown_by_samples(search, growth, tree, belief, **counts, exploration=config.exploration, reserve=reserve)
             fresh = tree.scores.masked_fill(tree.refined(), -math.inf)
             if fresh.max() > unrefined[1]:
                 unrefined = tree.plans()[None, fresh.argmax()], fresh.max()[None]
@@ -222,11 +239,20 @@ class SoftTree(SearchPlanner[SoftTreeConfig]):
         config = self.config
         if config.temperature is not None:
             return replace(tree, temperature=config.temperature)
+        if not config.refine_steps:
+            return replace(tree, temperature=self._weights(tree)[1])
         finite = tree.scores[tree.scores.isfinite()]
         if not len(finite):
             return tree
         spread = float(finite.max() - finite.median())
         return replace(tree, temperature=max(config.temperature_share * spread, 1e-12 * (1 + float(finite.abs().max()))))
+
+    def _weights(self, tree: Tree) -> tuple[Tensor, float]:
+        """Weights (N,) of the leaves in a search by samples alone, and their temperature."""
+        config = self.config
+        if config.temperature is not None:
+            return torch.softmax(tree.scores / config.temperature, 0), config.temperature
+        return effective_weights(tree.scores, max(_FEW, config.effective_share * config.width * config.branching))
 
     def _refined(self, search: Search, growth: Growth, tree: Tree, done: int, reserve: int) -> tuple[Tree, int]:
         """The best leaves' tree after steps of Adam on all its edges, and the number of steps done so far in the search."""
@@ -354,30 +380,6 @@ class SoftTree(SearchPlanner[SoftTreeConfig]):
         return scores.masked_fill(~scores.isfinite(), -math.inf)
 
 
-def one_by_one(
-    planner: SearchPlanner, state: State, *, seed: int | None, initial: Tensor | None, max_frame_evaluations: int | None
-) -> list[Plan]:
-    """One plan per row of `state`, one search after the other with the same seed.
-
-    Raises:
-        ValueError: if the world cannot select rows of a state.
-    """
-    if not isinstance(planner.world, SelectableWorld):
-        raise ValueError(f"{type(planner.world).__name__} cannot select rows of a state; plan from states of batch 1, one call per row")
-    if seed is None:
-        seed = int(torch.randint(2**31, ()))
-    objective, plans = planner.objective, []
-    try:
-        for row in range(state.batch_size):
-            planner.objective = objective[row] if isinstance(objective, Sequence) else objective
-            alone = planner.world.select(state, torch.tensor([row], device=state.latent.device))
-            start = None if initial is None else initial[row]
-            plans.append(planner.plan(alone, seed=seed, initial=start, max_frame_evaluations=max_frame_evaluations))
-    finally:
-        planner.objective = objective
-    return plans
-
-
 def _best_leaves(tree: Tree, count: int) -> Tensor:
     """Leaves (N,) of the highest scores, the best first."""
     return tree.scores.topk(min(count, len(tree.scores))).indices
@@ -388,4 +390,5 @@ def _passes(world: World) -> int:
 
 
 _ALWAYS_FINALISTS = 3  # the best plan that no gradient has moved, the best of all, and the posterior's mean
+_FEW = 3.0  # leaves, at least, that a belief is fitted to
 _RARE = 1e-12  # edges that are passed less often than this do not learn

@@ -12,18 +12,22 @@ from worldline.control.soft_tree.growth import Proposal
 from worldline.control.soft_tree.tree import Tree
 
 
-def chosen_nodes(tree: Tree, count: int, *, exploration: float, generator: torch.Generator) -> dict[int, Tensor]:
+def chosen_nodes(tree: Tree, count: int, *, exploration: float, generator: torch.Generator, first_depth: int = 0) -> dict[int, Tensor]:
     """The nodes to expand: by depth, 0 the root, the nodes (N,) of the level above that depth; `count` in all, or as many as there are.
 
     Gumbel-top-k (Kool et al. 2019) on log p(n) + exploration / sqrt(1 + children of n), p(n) the posterior of passing node n: a sample
-    without replacement of nodes that matter, which at temperature 0 is best-first.
+    without replacement of nodes that matter, which at temperature 0 is best-first. Nodes above `first_depth` are left out.
     """
     keys, places = [], []
     above = [tree.scores.new_zeros(1), *tree.log_posterior()[:-1]]
     for depth, (level, log_passing) in enumerate(zip(tree.levels, above, strict=True)):
+        if depth < first_depth:
+            continue
         children = torch.bincount(level.parent, minlength=len(log_passing)).to(log_passing)
         keys.append(log_passing + exploration / (1 + children).sqrt())
         places += [(depth, node) for node in range(len(log_passing))]
+    if not keys:
+        return {}
     key = torch.cat(keys)
     uniform = torch.rand(key.shape, generator=generator, dtype=torch.float64, device=key.device).clamp(1e-12, 1 - 1e-12)
     key = key + -(-uniform.log()).log().to(key)

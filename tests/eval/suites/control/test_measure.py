@@ -55,11 +55,14 @@ def test_a_world_that_ignores_actions_fails_and_failures_come_first(
 
 def test_the_simulator_in_place_of_a_world_has_no_gap(slide: Task, knowing_world: Any, tmp_path: Path) -> None:
     monitored: list[str] = []
-    suite = measure_control(knowing_world, ControlPlan(**PLAN, in_simulator=True), tmp_path, progress=monitored.append)
+    suite = measure_control(
+        knowing_world, ControlPlan(**PLAN, planners=("grasp", "cem"), in_simulator=True), tmp_path, progress=monitored.append
+    )
     assert figure(suite, "success").value == 1
     assert figure(suite, "realised minus predicted").value == pytest.approx(0, abs=1e-12)
     assert figure(suite, "batches of 1 and 16").value == 0
     assert any("gradient cosine" in name for name in suite.not_measured)
+    assert "a simulator has neither" in suite.not_measured["slide, strict, offset 10: grasp"]
     assert monitored[-1].endswith("4 of 4, 4 solved")
 
 

@@ -6,7 +6,16 @@ from typing import Any
 import pytest
 import torch
 
-from worldline.eval.suites.control.planners import PLANNERS, make_planner, passes_per_frame, split_into_iterations
+from worldline.envs.simulator_world import SimulatorWorld
+from worldline.eval.suites.control.planners import (
+    PLANNERS,
+    make_planner,
+    passes_per_frame,
+    split_into_iterations,
+    what_it_is,
+    why_not,
+)
+from worldline.eval.suites.control.tasks import Task
 from worldline.testing import PointMassWorld
 
 
@@ -27,6 +36,31 @@ def test_no_more_frames_are_imagined_than_the_budget_allows(name: str, budget: i
     assert 0.5 * budget <= plan.num_frame_evaluations <= budget
     # Frames that a gradient went back through count three times.
     assert frames <= plan.num_frame_evaluations <= 3 * frames
+
+
+def test_grasp_is_refused_where_it_cannot_run(slide: Task) -> None:
+    simulator = SimulatorWorld(slide.make())
+    assert why_not("grasp", PointMassWorld()) is None
+    assert why_not("cem", simulator) is None
+    reason = why_not("grasp", simulator)
+    assert reason is not None
+    with pytest.raises(ValueError, match="a simulator has neither"):
+        make_planner("grasp", simulator, PointMassWorld().objective(), horizon=5, frame_evaluations=100, batch_size=1)
+    without: Any = SimpleNamespace(action_spec=None)
+    assert "has no restart" in str(why_not("grasp", without))
+
+
+def test_adam_in_a_simulator_takes_the_steps_that_it_can_pay_for(slide: Task) -> None:
+    world = SimulatorWorld(slide.make())
+    state = world.start(0, {"color": "red"})
+    planner = make_planner("adam", world, PointMassWorld().objective(), horizon=5, frame_evaluations=1000, batch_size=64)
+    plan = planner.plan(state, seed=0)
+    # 200 rollouts pay for 9 steps of 2 x 5 x 2 + 1, and at last for the plan itself.
+    assert len(plan.trace) == 9 + 1
+    assert plan.num_frame_evaluations == 5 * (9 * 21 + 1)
+    assert plan.trace[-1] > plan.trace[0]
+    assert "central differences" in what_it_is("adam", world)
+    assert what_it_is("adam", PointMassWorld()) == what_it_is("cem", world) == ""
 
 
 def test_passes_are_what_a_world_says() -> None:

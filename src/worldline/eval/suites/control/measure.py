@@ -16,7 +16,7 @@ from worldline.eval.suites.control.attempt import Attempt, batch_difference, try
 from worldline.eval.suites.control.gradients import gradient_cosine
 from worldline.eval.suites.control.pairs import Pair, find_pairs, random_policy, solved_by
 from worldline.eval.suites.control.plan import ControlPlan
-from worldline.eval.suites.control.planners import POLICIES, make_planner
+from worldline.eval.suites.control.planners import POLICIES, make_planner, what_it_is, why_not
 from worldline.eval.suites.control.policies import Lessons, fit_policy, lessons, policy_planner
 from worldline.eval.suites.control.records import Key, Records, Scene
 from worldline.eval.suites.control.subject import History, LearnedSubject, SimulatorSubject, Subject, packing_of, plain_packing
@@ -130,18 +130,23 @@ def _measure_scene(stage: _Stage, scene: Scene) -> Suite:
     figures: list[Figure] = []
     keys: list[Key] = []
     results: dict[Trial, list[Attempt]] = {}
+    unable: dict[str, str] = {}
     for planner in plan.planners:
+        if (reason := why_not(planner, stage.subject.world)) is not None:
+            unable[f"{scene}: {planner}"] = reason
+            continue
         for budget in plan.frame_evaluations:
             trial = Trial(scene=scene, planner=planner, frame_evaluations=budget)
             attempts = _attempts(stage, trial, found.pairs)
-            figures += trial_figures(trial, attempts, plan=plan, floors=floors, found=found)
+            figures += trial_figures(trial, attempts, plan=plan, floors=floors, found=found, about=what_it_is(planner, stage.subject.world))
             keys += list(attempts)
             results[trial] = list(attempts.values())
     figures.append(_batch_figure(stage, scene, found.pairs[0]))
     more = _gradients(stage, scene, found.pairs)
     films = attempt_films(stage.records, keys, found.pairs, count=plan.num_films, rate_hz=stage.simulator.rate_hz)
     lines = (*budget_lines(scene, results), *time_lines(scene, results), *more.lines)
-    return replace(more, figures=(*figures, *more.figures), lines=lines, films=films)
+    missing = {**unable, **more.not_measured}
+    return replace(more, figures=(*figures, *more.figures), lines=lines, films=films, not_measured=missing)
 
 
 def _floors(stage: _Stage, scene: Scene, pairs: Sequence[Pair]) -> dict[str, float]:

@@ -10,11 +10,13 @@ from typing import Any
 
 from worldline.control import (
     CEM,
+    GRASP,
     ICEM,
     MPPI,
     CEMConfig,
     GradientConfig,
     GradientPlanner,
+    GRASPConfig,
     ICEMConfig,
     MPPIConfig,
     RandomShooting,
@@ -24,7 +26,7 @@ from worldline.control import (
 )
 from worldline.control.sizing import sized
 from worldline.envs.simulator_world import SimulatorWorld
-from worldline.interfaces import Objective, Planner, World
+from worldline.interfaces import Objective, Planner, RestartableWorld, World
 
 Build = Callable[[World, Objective, int, int, int], Planner]
 """(world, objective, horizon, rollouts that may be paid for, candidates rolled out at a time) -> planner."""
@@ -97,11 +99,20 @@ def _icem(world: World, objective: Objective, horizon: int, num_rollouts: int, b
 
 
 def _adam(world: World, objective: Objective, horizon: int, num_rollouts: int, batch_size: int) -> Planner:
-    """In a simulator, which has no gradients, by central differences: few steps, each of 2 T A rollouts."""
+    """In a simulator, which has no gradients, by central differences: few steps, each of 2 T A + 1 rollouts."""
     config = GradientConfig(horizon=horizon, batch_size=batch_size, max_frame_evaluations=num_rollouts * horizon * passes_per_frame(world))
     if isinstance(world, SimulatorWorld):
-        return GradientPlanner(world, objective, replace(config, gradient="differences", num_starts=1, difference=0.05))
+        assert world.action_spec is not None
+        steps = max(1, num_rollouts // (2 * horizon * world.action_spec.dim + 1))
+        return GradientPlanner(
+            world, objective, replace(config, gradient="differences", num_starts=1, num_iterations=steps, difference=0.05)
+        )
     return GradientPlanner(world, objective, sized(config, num_rollouts))
+
+
+def _grasp(world: World, objective: Objective, horizon: int, num_rollouts: int, batch_size: int) -> Planner:
+    config = GRASPConfig(horizon=horizon, batch_size=batch_size, max_frame_evaluations=num_rollouts * horizon * passes_per_frame(world))
+    return GRASP(world, objective, sized(config, num_rollouts))
 
 
 def _soft_tree(world: World, objective: Objective, horizon: int, num_rollouts: int, batch_size: int) -> Planner:
@@ -118,8 +129,34 @@ def _soft_tree(world: World, objective: Objective, horizon: int, num_rollouts: i
     return SoftTree(world, objective, sized(config, num_rollouts))
 
 
-PLANNERS: dict[str, Build] = {"random": _random, "cem": _cem, "mppi": _mppi, "icem": _icem, "adam": _adam, "soft_tree": _soft_tree}
+PLANNERS: dict[str, Build] = {
+    "random": _random,
+    "cem": _cem,
+    "mppi": _mppi,
+    "icem": _icem,
+    "adam": _adam,
+    "grasp": _grasp,
+    "soft_tree": _soft_tree,
+}
 """Planners that search, by name."""
+
+
+def why_not(name: str, world: World) -> str | None:
+    """Why a planner cannot run in a world; None if it can."""
+    if name == "grasp" and isinstance(world, SimulatorWorld):
+        return "GRASP starts in the middle of a plan from latents that nobody has reached and needs gradients; a simulator has neither"
+    if name == "grasp" and not isinstance(world, RestartableWorld):
+        return f"GRASP starts in the middle of a plan from latents that nobody has reached; {type(world).__name__} has no restart"
+    return None
+
+
+def what_it_is(name: str, world: World) -> str:
+    """What has to be known of a planner in a world to read its figures; empty where its name says it all."""
+    if name == "adam" and isinstance(world, SimulatorWorld):
+        return "; Adam on central differences of the scores, 2 T A + 1 rollouts a step, for want of gradients"
+    if name == "soft_tree" and isinstance(world, SimulatorWorld):
+        return "; by samples alone, for want of gradients"
+    return ""
 
 
 POLICIES = ("inverse", "clone", "inverse+cem")
@@ -130,10 +167,12 @@ def make_planner(name: str, world: World, objective: Objective, *, horizon: int,
     """A planner within a budget: it imagines at most `frame_evaluations` frames, passes counted, per plan, but one rollout at least.
 
     Raises:
-        ValueError: if there is no such planner.
+        ValueError: if there is no such planner, or it cannot run in this world.
     """
     if name not in PLANNERS:
         raise ValueError(f"planner {name!r} is unknown; choose one of {', '.join(PLANNERS)}")
+    if (reason := why_not(name, world)) is not None:
+        raise ValueError(reason)
     num_rollouts = max(1, frame_evaluations // (horizon * passes_per_frame(world)))
     return PLANNERS[name](world, objective, horizon, num_rollouts, batch_size)
 

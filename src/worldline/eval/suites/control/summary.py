@@ -59,15 +59,15 @@ def seconds_per_decision(attempts: Sequence[Attempt]) -> float | None:
 
 
 def trial_figures(
-    trial: Trial, attempts: Mapping[Key, Attempt], *, plan: ControlPlan, floors: Mapping[str, float], found: Pairs
+    trial: Trial, attempts: Mapping[Key, Attempt], *, plan: ControlPlan, floors: Mapping[str, float], found: Pairs, about: str = ""
 ) -> list[Figure]:
-    """Success, time, and the gap between realised and predicted cost."""
+    """Success, time, and the gap between realised and predicted cost; `about` is added to the note on success."""
     values, num_pairs, what = list(attempts.values()), len(found.pairs), str(trial)
     sample = Sample(num_windows=len(values), num_episodes=num_pairs, seeds=tuple(range(plan.seed, plan.seed + plan.num_seeds)))
     spent = sum(attempt.frame_evaluations for attempt in values) / max(1, sum(len(attempt.seconds) for attempt in values))
     share = success_share(values)
     note = f"solved: {TASKS[trial.scene.environment].solved_means}, at any of {plan.budget_for(trial.scene.offset)} frames; Wilson over "
-    note += f"pairs; {spent:,.0f} frame evaluations per decision spent; pairs not taken: {refused_text(found)}"
+    note += f"pairs; {spent:,.0f} frame evaluations per decision spent; pairs not taken: {refused_text(found)}{about}"
     interval = wilson_interval(share, num_pairs)
     figures = [Figure(name=f"{what}: success", value=share, interval=interval, floors=floors, sample=sample, note=note)]
     if broken := sum(bool(attempt.note) for attempt in values):

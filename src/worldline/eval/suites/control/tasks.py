@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from worldline.envs.push import PlainPush
+from worldline.envs.push import PlainPush, Push
 from worldline.envs.simulator import Simulator
 from worldline.envs.zoo import start_domain
 from worldline.interfaces import Rollout
@@ -104,6 +104,11 @@ def _stay_put(simulator: Simulator) -> np.ndarray:
     return simulator.state()[:2].astype(np.float32)
 
 
+def _pose(simulator: Simulator) -> np.ndarray:
+    assert isinstance(simulator, Push)
+    return simulator.pose()
+
+
 def _brush_up(simulator: Simulator) -> np.ndarray:
     x, y = simulator.state()[:2]
     return np.array([x, y, 0.0, 0.0, 0.0], np.float32)
@@ -122,8 +127,8 @@ _PUSHED_MEANS = "agent and block together less than 20 of 512 off, and the block
 TASKS: dict[str, Task] = {
     task.name: task
     for task in (
-        Task(name="push", solved_means=_PUSHED_MEANS, make=_zoo("push"), excess=_PUSHED, stay=_stay_put),
-        Task(name="pusht", solved_means=_PUSHED_MEANS, make=PlainPush, excess=_PUSHED, stay=_stay_put),
+        Task(name="push", solved_means=_PUSHED_MEANS, make=_zoo("push"), excess=_PUSHED, stay=_stay_put, read=_pose),
+        Task(name="pusht", solved_means=_PUSHED_MEANS, make=PlainPush, excess=_PUSHED, stay=_stay_put, read=_pose),
         Task(
             name="two_room",
             solved_means="the dot less than 16 of 224 off",

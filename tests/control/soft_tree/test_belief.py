@@ -1,0 +1,117 @@
+"""A search by samples alone: how many leaves count, what is believed of them, and where branches go."""
+
+import math
+
+import pytest
+import torch
+
+from worldline.control import CEM, CEMConfig, SoftTree, SoftTreeConfig
+from worldline.control.candidates import Scorer
+from worldline.control.noise import CorrelatedNoise
+from worldline.control.search import Search
+from worldline.control.sizing import sized
+from worldline.control.soft_tree.belief import Belief, effective_weights, grown_by_samples
+from worldline.control.soft_tree.growth import Growth, Proposal
+from worldline.control.soft_tree.tree import Tree
+from worldline.testing import LinearQuadraticWorld, PointMassWorld
+
+START = torch.tensor([[0.4, -0.2, 0.3, 0.5]], dtype=torch.float64)
+
+
+@pytest.mark.parametrize("count", [2.0, 5.0, 17.5])
+def test_as_many_leaves_count_as_were_asked_for(count: float) -> None:
+    scores = torch.randn(40, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    scores[3] = -math.inf
+    weights, temperature = effective_weights(scores, count)
+    assert 1 / weights.square().sum().item() == pytest.approx(count, rel=1e-6)
+    assert weights[3] == 0
+    torch.testing.assert_close(weights, torch.softmax(scores / temperature, 0))
+    again, hotter = effective_weights(1000 * scores - 7, count)
+    torch.testing.assert_close(again, weights, rtol=1e-6, atol=1e-9)
+    assert hotter == pytest.approx(1000 * temperature, rel=1e-6)
+
+
+def test_weights_of_few_or_equal_or_no_scores() -> None:
+    nothing = torch.full((3,), -math.inf, dtype=torch.float64)
+    assert effective_weights(nothing, 2)[0].sum() == 0
+    assert effective_weights(torch.zeros(4), 2)[0].tolist() == [0.25] * 4
+    one = torch.tensor([-math.inf, 2.0], dtype=torch.float64)
+    assert effective_weights(one, 3)[0].tolist() == [0.0, 1.0]
+    most = effective_weights(torch.tensor([0.0, 1.0, 2.0], dtype=torch.float64), 50)[0]
+    assert 1 / most.square().sum().item() == pytest.approx(0.99 * 3, rel=1e-6)
+
+
+def test_a_belief_follows_the_leaves_and_narrows_halfway() -> None:
+    plans = torch.tensor([[[0.0]], [[1.0]]], dtype=torch.float64)
+    weights = torch.tensor([0.25, 0.75], dtype=torch.float64)
+    belief = Belief(mean=torch.zeros(1, 1, dtype=torch.float64), std=torch.ones(1, 1, dtype=torch.float64))
+    once = belief.refitted(plans, weights, min_std=1e-3)
+    assert once.mean.item() == pytest.approx(0.9 * 0.75)
+    assert once.std.item() ** 2 == pytest.approx(0.6 * 1 + 0.4 * 0.25 * 0.75)
+    for _ in range(100):
+        once = once.refitted(plans[:1], weights[:1] * 4, min_std=1e-3)
+    assert once.std.item() == 1e-3
+    assert abs(once.mean.item()) < 1e-9
+    proposal = belief.around(torch.full((3, 1, 1), 0.5, dtype=torch.float64), torch.tensor([0.0, 0.2, 9.0]).view(3, 1, 1).double())
+    assert proposal.actions.flatten().tolist() == pytest.approx([0.5, 0.7, 1.0])
+
+
+def grown(whole_share: float, budget: float = math.inf) -> tuple[Tree, Tree, Search]:
+    """A tree of three levels before and after one round of 24 branches."""
+    world = LinearQuadraticWorld()
+    search = Search(
+        Scorer(world=world, objective=world.objective(), state=world.state(START), seed=0),
+        SoftTreeConfig(horizon=6, chunk=2),
+        noise=CorrelatedNoise(),
+        generator=torch.Generator().manual_seed(0),
+        seeds=START.new_zeros(1, 1, 6, 2),
+        num_given=0,
+        budget=budget,
+    )
+    growth = Growth(search, 2, START.new_zeros(1, 1, 6, *world.noise_shape))
+    actions = torch.randn(10, 6, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64).clamp(-1, 1)
+    first = Proposal(actions=actions, mean=torch.zeros_like(actions), std=torch.ones_like(actions))
+    levels = growth.grown(None, 0, torch.zeros(10, dtype=torch.long), first)
+    assert not isinstance(levels, Tree)
+    tree = Tree(levels=levels, scores=actions.new_zeros(10), temperature=1.0, clip=1.0)
+    belief = Belief(mean=actions.mean(0), std=actions.std(0))
+    counts = {"width": 8, "branching": 3, "exploration": 1.0, "reserve": 0}
+    return tree, grown_by_samples(search, growth, tree, belief, whole_share=whole_share, **counts), search
+
+
+def test_half_of_the_branches_are_whole_plans_and_the_rest_share_what_is_behind_them() -> None:
+    before, after, search = grown(0.5)
+    new = [len(level) - len(old) for level, old in zip(after.levels, before.levels, strict=True)]
+    assert new[0] == 12
+    assert new[2] == 24
+    assert 12 < new[1] <= 24
+    assert search.num_frame_evaluations == 10 * 6 + 2 * sum(new)
+    torch.testing.assert_close(after.plans()[10], before.plans().mean(0))
+    torch.testing.assert_close(after.plans()[:10], before.plans())
+    old = {tuple(row) for row in before.levels[0].actions.flatten(1).tolist()}
+    shared = [tuple(row) in old for row in after.plans()[:, :2].flatten(1).tolist()]
+    assert sum(shared[10:]) == 12
+    only = grown(1.0)[1]
+    assert [len(level) for level in only.levels] == [34, 34, 34]
+
+
+@pytest.mark.parametrize("budget", [60, 65, 77, 100, 130])
+def test_a_round_costs_no_more_than_there_is(budget: int) -> None:
+    _, after, search = grown(0.5, budget)
+    assert search.num_frame_evaluations <= budget
+    assert len(after.scores) >= 10 + (budget >= 66)
+
+
+@pytest.mark.parametrize(("world", "scale"), [(LinearQuadraticWorld(), 1.0), (PointMassWorld(), 0.3)])
+def test_without_gradients_the_tree_is_not_far_behind_a_cross_entropy_search(world: LinearQuadraticWorld, scale: float) -> None:
+    """Geometric mean of the cost over eight starts, 4,096 frame evaluations: it was 0.94 and 1.00 times that of CEM."""
+    logs = {}
+    for planner, config in ((CEM, CEMConfig()), (SoftTree, SoftTreeConfig(refine_steps=0))):
+        costs = []
+        for seed in range(8):
+            start = scale * torch.randn(1, 4, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+            settings = sized(config, 4096 // config.horizon)
+            plan = planner(world, world.objective(), settings).plan(world.state(start), seed=seed, max_frame_evaluations=4096)
+            costs.append(math.log(-plan.score))
+        logs[planner] = sum(costs) / len(costs)
+    assert logs[SoftTree] < logs[CEM] + 0.15
