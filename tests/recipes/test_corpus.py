@@ -53,6 +53,20 @@ def test_every_batch_mixes_all_stores_evenly(corpus: Corpus[EpisodeStore]) -> No
                 assert actions.eq(0).all()
 
 
+@pytest.mark.parametrize("alone", [True, False])
+def test_half_of_the_windows_are_labelled_where_few_episodes_are(tmp_path: Path, alone: bool) -> None:
+    store = with_label_share(EpisodeStore.build(tmp_path / "many", clips(51, WIDE, count=20), action_spec=WIDE), 0.1)
+    film = EpisodeStore.build(tmp_path / "film", clips(204, None), action_spec=None)
+    stores = {"many": store} if alone else {"many": store, "film": film}
+    loader = Corpus(stores=stores, frame_skips=dict.fromkeys(stores, 1)).batches(batch_size=200, num_frames=4)
+    batch = loader.batch(0)
+    assert batch.frames is not None
+    assert batch.action_mask is not None
+    known = batch.action_mask.all(1)[batch.frames[:, 0, 0, 0, 0] < 0.5]
+    assert 0.35 < float(known.double().mean()) < 0.65
+    assert not bool(batch.action_mask[batch.frames[:, 0, 0, 0, 0] > 0.5].any())
+
+
 def test_one_store_is_read_as_it_always_was(corpus: Corpus[EpisodeStore]) -> None:
     alone = Corpus.of(corpus.stores["narrow"], 3).batches(batch_size=5, num_frames=3, seed=1)
     expected = Loader(corpus.stores["narrow"], batch_size=5, num_frames=3, frame_skip=3, seed=1)

@@ -48,7 +48,7 @@ class Loader(BatchStream):
         frame_skip: recorded frames per kept frame, k.
         seed: two loaders with the same seed hand out the same batches.
         num_workers: threads that prepare batches ahead; 0 prepares each when it is asked for.
-        balance: what is equally likely; a task is an episode's text.
+        balance: what is equally likely; a task is an episode's text, and `labels` means episodes with action labels and those without.
 
     Raises:
         ValueError: if a number makes no sense, or no episode is long enough for one window.
@@ -78,7 +78,12 @@ class Loader(BatchStream):
         self._starts = np.array([episode.start for episode in store.episodes], dtype=np.int64)
         self.balance = balance
         lengths = [episode.num_frames for episode in store.episodes]
-        groups = {"windows": None, "tasks": [e.text for e in store.episodes], "sources": [e.source for e in store.episodes]}[balance]
+        groups = {
+            "windows": None,
+            "tasks": [e.text for e in store.episodes],
+            "sources": [e.source for e in store.episodes],
+            "labels": ["actions" if "actions" in e.labels else None for e in store.episodes],
+        }[balance]
         # The last kept frame's k actions belong to the window too.
         self._windows = WindowTable(lengths, num_frames * frame_skip, groups)
         self._labelled = {name: torch.tensor([name in episode.labels for episode in store.episodes]) for name in ("actions", "rewards")}

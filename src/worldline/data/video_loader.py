@@ -75,7 +75,12 @@ class VideoLoader(BatchStream):
         self._size = height_and_width(size) if size is not None else index.episodes[0].frame_size
         self._resize = None if size is None else self._size
         self._fit: Fit = fit
-        groups = {"windows": None, "tasks": [e.text for e in index.episodes], "sources": [e.source for e in index.episodes]}[balance]
+        groups = {
+            "windows": None,
+            "tasks": [e.text for e in index.episodes],
+            "sources": [e.source for e in index.episodes],
+            "labels": None,  # all of a data set's episodes have them, or none
+        }[balance]
         lengths = [episode.num_frames for episode in index.episodes]
         self._windows = WindowTable(lengths, num_frames * frame_skip, groups)
         if self.num_windows == 0:

@@ -8,8 +8,9 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-Balance: TypeAlias = Literal["windows", "tasks", "sources"]
-"""What is equally likely: every window; every task, so that a task of ten clips counts as much as one of a thousand; every source."""
+Balance: TypeAlias = Literal["windows", "tasks", "sources", "labels"]
+"""What is equally likely: every window; every task, so that a task of ten clips counts as much as one of a thousand; every source;
+windows with action labels and windows without, so that a few labels are seen often."""
 
 
 class WindowTable:

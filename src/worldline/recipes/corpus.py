@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
-from worldline.data import ArrayStore, BatchStream, Loader, Mixture, concatenate_spec
+from worldline.data import ArrayStore, Balance, BatchStream, Loader, Mixture, concatenate_spec
 from worldline.interfaces import ActionSpec
 
 Store = TypeVar("Store", bound=ArrayStore)
@@ -70,7 +70,7 @@ class Corpus(Generic[Store]):
         return Corpus(stores={name: change(store) for name, store in self.stores.items()}, frame_skips=self.frame_skips)
 
     def batches(self, *, batch_size: int, num_frames: int, num_workers: int = 0, seed: int = 0) -> BatchStream:
-        """Windows of `num_frames` frames of the world."""
+        """Windows of `num_frames` frames of the world; half of them labelled, where a store has actions in a part of its episodes."""
         if len(self.stores) == 1:
             (name,) = self.stores
             return Loader(
@@ -80,12 +80,18 @@ class Corpus(Generic[Store]):
                 frame_skip=self.frame_skips[name],
                 seed=seed,
                 num_workers=num_workers,
+                balance=_balance(self.stores[name]),
             )
         rows = {
-            name: Loader(store, batch_size=1, num_frames=num_frames, frame_skip=self.frame_skips[name], seed=seed)
+            name: Loader(store, batch_size=1, num_frames=num_frames, frame_skip=self.frame_skips[name], seed=seed, balance=_balance(store))
             for name, store in self.stores.items()
         }
         return Mixture(rows, shared_actions=True, parts=batch_size, seed=seed, num_workers=num_workers)
+
+
+def _balance(store: ArrayStore) -> Balance:
+    """Few labels are worth seeing often: at a tenth of them, drawn as they come, a world ignored its actions (docs/log.md)."""
+    return "labels" if len({"actions" in episode.labels for episode in store.episodes}) > 1 else "windows"
 
 
 def with_label_share(store: Store, share: float, *, seed: int = 0) -> Store:
