@@ -24,6 +24,7 @@ from worldline.control import (
     SoftTree,
     SoftTreeConfig,
 )
+from worldline.control.noise import PowerLawNoise
 from worldline.control.sizing import sized
 from worldline.envs.simulator_world import SimulatorWorld
 from worldline.interfaces import Objective, Planner, RestartableWorld, World
@@ -116,17 +117,16 @@ def _grasp(world: World, objective: Objective, horizon: int, num_rollouts: int, 
 
 
 def _soft_tree(world: World, objective: Objective, horizon: int, num_rollouts: int, batch_size: int) -> Planner:
-    """In a simulator, which has no gradients, by samples alone."""
+    """In a simulator, which has no gradients, by samples alone: proposals of iCEM's colour, as its `noise_exponent` has it."""
     chunk = next(size for size in (4, 5, 3, 2, 1) if horizon % size == 0)
     config = SoftTreeConfig(
         horizon=horizon,
         chunk=chunk,
-        correlation=0.5,
         refine_steps=0 if isinstance(world, SimulatorWorld) else SoftTreeConfig().refine_steps,
         batch_size=batch_size,
         max_frame_evaluations=num_rollouts * horizon * passes_per_frame(world),
     )
-    return SoftTree(world, objective, sized(config, num_rollouts))
+    return SoftTree(world, objective, sized(config, num_rollouts), noise=PowerLawNoise(ICEMConfig().noise_exponent))
 
 
 PLANNERS: dict[str, Build] = {
