@@ -148,7 +148,7 @@ def _measure(world: World, arguments: argparse.Namespace) -> dict[str, Any]:
         low, high = figure.interval or (float("nan"), float("nan"))
         floors = ", ".join(f"{name} {value:.3f}" for name, value in figure.floors.items())
         found[figure.name] = f"{figure.value:.4f} ({low:.4f} to {high:.4f}; {floors})"
-    return found | suite.not_measured
+    return found | dict(suite.not_measured)
 
 
 def _data_set(arguments: argparse.Namespace, split: str) -> Path:
