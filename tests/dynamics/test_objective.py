@@ -247,6 +247,7 @@ def test_unrolled_windows_are_what_the_sampler_draws(make_dynamics, monkeypatch)
     objective = unrolled(make_dynamics)
     given = batch(2, 5)
     clean, action, _ = objective._inputs(given)
+    assert action is not None
     noise = torch.randn(2, 5, 4, 6)
     monkeypatch.setattr(torch, "randint", lambda *_: torch.tensor(2))
     monkeypatch.setattr(torch, "randn_like", noise[:, 2:3].expand_as)
