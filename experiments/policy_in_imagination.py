@@ -45,7 +45,7 @@ from worldline.world import World
 
 PROMPT = 4
 SPEC = pusht_action_spec()
-MIDDLE, HALF = ARENA_SIZE / 2, ARENA_SIZE / 2
+HALF = ARENA_SIZE / 2
 
 
 def places(states: Tensor) -> Tensor:
@@ -78,9 +78,9 @@ class Recordings:
 
     @classmethod
     @torch.no_grad()
-    def read(cls, folder: Path, world: World, count: int) -> "Recordings":
+    def read(cls, folder: Path, world: World, last: int | None, *, first: int = 0) -> "Recordings":
         store = EpisodeStore.open(folder)
-        episodes = store.episodes[:count]
+        episodes = store.episodes[first:last]
 
         def rows(name: str) -> Tensor:
             return torch.stack([store.arrays[name][e.start : e.start + e.num_frames] for e in episodes])
@@ -121,7 +121,7 @@ class Probe(nn.Module):
         self.network = nn.Sequential(nn.Linear(size, 128), nn.SiLU(), nn.Linear(128, 4))
 
     def forward(self, latents: Tensor) -> Tensor:
-        return MIDDLE + HALF * self.network(((latents - self.mean) / self.std).flatten(-2))
+        return HALF + HALF * self.network(((latents - self.mean) / self.std).flatten(-2))
 
     def objective(self, rollout: Rollout) -> Tensor:
         return reward(self(rollout.latents)).mean((0, 2))
@@ -176,11 +176,15 @@ def clone_behaviour(known: Recordings, seed: int, *, updates: int, std: float) -
 class Scripted:
     """The recordings' own way to the goal, which knows the truth."""
 
-    def __init__(self, count: int) -> None:
-        self._pushers = [Pusher(np.random.default_rng(row), to_goal=True) for row in range(count)]
+    def __init__(self) -> None:
+        self._pushers: list[Pusher] = []
+        self._position = 0
 
     def __call__(self, state: State) -> Tensor:
-        targets = [pusher(row) for pusher, row in zip(self._pushers, state.heads["truth"].double().numpy(), strict=False)]
+        if not self._pushers or state.position <= self._position:  # new episodes
+            self._pushers = [Pusher(np.random.default_rng(row), to_goal=True) for row in range(state.batch_size)]
+        self._position = state.position
+        targets = [pusher(row[:7]) for pusher, row in zip(self._pushers, state.heads["truth"].double().numpy(), strict=True)]
         return torch.tensor([[target.real, target.imag] for target in targets]).float().clamp(MARGIN, ARENA_SIZE - MARGIN)
 
 
@@ -191,10 +195,8 @@ class Bench:
         self.options = options
         self.world = World.load(options.world).requires_grad_(False)
         self.known = Recordings.read(options.data / "train", self.world, options.episodes)
-        held_out = "train" if options.dev else "val"
-        self.held_out = Recordings.read(options.data / held_out, self.world, 10**6 if not options.dev else options.episodes + 60)
-        if options.dev:
-            self.held_out = Recordings(**{name: value[options.episodes :] for name, value in vars(self.held_out).items()})
+        where, first, last = ("train", options.episodes, options.episodes + 40) if options.dev else ("val", 0, None)
+        self.held_out = Recordings.read(options.data / where, self.world, last, first=first)
         self.window = self.world.config.tokenizer.window
         skip = round(10 / float(self.world.config.rate_hz or 2.5))
         size = self.world.config.tokenizer.image_size
@@ -245,7 +247,6 @@ class Bench:
             prior_weight=o.prior_weight,
             prior_share=o.prior_share,
             rate=o.rate,
-            positive_share=o.positive_share,
         )
         world, contexts = (self.real, self.real_contexts) if real else (self.world, self.imagined_contexts)
         objective = true_reward if real else self.probe.objective
@@ -253,29 +254,25 @@ class Bench:
 
     def gradients(self, seed: int, steps: int) -> Trained:
         o = self.options
-        config = WindowConfig(
-            num_updates=max(1, steps // (o.batch * (o.horizon + o.horizon // 4))),
-            batch_size=o.batch,
-            window=o.horizon,
-            lead=o.horizon // 2,
-            rate=o.gradient_rate,
-        )
+        updates = max(1, steps // (o.batch * (o.horizon + o.horizon // 4)))  # the mean lead is a quarter
+        config = WindowConfig(num_updates=updates, batch_size=o.batch, window=o.horizon, lead=o.horizon // 2, rate=o.gradient_rate)
         return train_by_gradients(self.world, self.imagined_contexts, self.probe.objective, config, seed=seed, initial=self.begin(seed))
 
 
+STILL, REFERENCE = "standing still", "preference, in the simulator"
 FLOORS: dict[str, Callable[[Bench, int], Policy]] = {
-    "standing still": lambda bench, seed: lambda state: state.heads["truth"][:, :2],
+    STILL: lambda bench, seed: lambda state: state.heads["truth"][:, :2],
     "random actions": lambda bench, seed: _random(seed),
     "clone of the recordings": lambda bench, seed: bench.begin(seed).eval(),
-    "scripted pusher, knows the truth": lambda bench, seed: Scripted(bench.options.batch),
+    "scripted pusher, knows the truth": lambda bench, seed: Scripted(),
 }
-REFERENCE = "preference, in the simulator"
 LEARNERS: dict[str, Callable[[Bench, int, int], Trained]] = {
     "preference, in imagination": lambda bench, seed, steps: bench.preference(seed, steps, real=False),
     "gradients, in imagination": lambda bench, seed, steps: bench.gradients(seed, steps),
     REFERENCE: lambda bench, seed, steps: bench.preference(seed, steps, real=True),
     "preference, in imagination, 5 times the steps": lambda bench, seed, steps: bench.preference(seed, 5 * steps, real=False),
 }
+ONCE = (STILL, "scripted pusher, knows the truth")  # what no seed changes
 
 
 def _random(seed: int) -> Policy:
@@ -298,7 +295,7 @@ def table(records: list[dict[str, Any]]) -> str:
     """Means with 95 % bootstrap intervals; see the top of the file."""
     names = [name for name in (*FLOORS, *LEARNERS) if any(record["name"] == name for record in records)]
     found = {name: np.array([record["returns"] for record in records if record["name"] == name]) for name in names}
-    still, best = found.get("standing still"), found.get(REFERENCE)
+    still, best = found.get(STILL), found.get(REFERENCE)
     generator = np.random.default_rng(0)
     lines = ["| policy | seeds | steps | s | return | share | share of gain | last distance | coverage | dreamed |", "|" + "---|" * 10]
 
@@ -323,11 +320,11 @@ def table(records: list[dict[str, Any]]) -> str:
                 draws["gain"].append((draws["return"][-1] - floor) / (reference - floor))
         cells = [name, str(len(mine)), f"{mine[0].get('steps', 0):,}", f"{np.mean([r.get('seconds', 0) for r in mine]):.0f}"]
         cells.append(f"{returns.mean():.3f} ({interval(draws['return'])})")
-        if still is not None and best is not None:
+        if still is None or best is None:
+            cells += ["", ""]
+        else:
             gain = (returns.mean() - still.mean()) / (best.mean() - still.mean())
             cells += [f"{returns.mean() / best.mean():.2f} ({interval(draws['share'])})", f"{gain:.2f} ({interval(draws['gain'])})"]
-        else:
-            cells += ["", ""]
         cells += [f"{np.mean([record[key] for record in mine]):.3g}" for key in ("away", "coverage")]
         cells.append(f"{np.mean([record['dreamed'] for record in mine]):.3f}" if "dreamed" in mine[0] else "")
         lines.append("| " + " | ".join(cells) + " |")
@@ -351,13 +348,25 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--gradient-rate", type=float, default=1e-3, help="learning rate by gradients")
     parser.add_argument("--prior-weight", type=float, default=0.3)
     parser.add_argument("--prior-share", type=float, default=0.1)
-    parser.add_argument("--positive-share", type=float, default=0.5)
     parser.add_argument("--clone-updates", type=int, default=1500)
     parser.add_argument("--scratch", action="store_true", help="begin from nothing rather than from the clone")
     parser.add_argument("--dev", action="store_true", help="run from other training episodes, for choosing settings")
     parser.add_argument("--only", nargs="+", help="names of policies to make; all of them by default")
     parser.add_argument("--table", action="store_true", help="print the table of what is there, and make nothing")
     return parser.parse_args()
+
+
+def same_settings(options: argparse.Namespace) -> None:
+    """Results of other settings do not go on from these.
+
+    Raises:
+        ValueError: if they would.
+    """
+    path, free = options.out / "settings.json", ("out", "only", "table", "seeds")
+    settings = {name: str(value) for name, value in vars(options).items() if name not in free}
+    if path.exists() and json.loads(path.read_text()) != settings:
+        raise ValueError(f"{options.out} holds results of other settings ({path}); give another --out, or those settings")
+    path.write_text(json.dumps(settings, indent=1) + "\n")
 
 
 def main() -> None:
@@ -367,12 +376,13 @@ def main() -> None:
     path = options.out / "results.jsonl"
     records = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
     if not options.table:
+        same_settings(options)
         bench = Bench(options)
         print(f"probe: disc {bench.probe_error[0]:.1f}, block {bench.probe_error[1]:.1f} units off", flush=True)
         for seed in options.seeds:
             for name in options.only or (*FLOORS, *LEARNERS):
-                once = name in ("standing still", "scripted pusher, knows the truth") and seed != options.seeds[0]
-                if once or any((record["name"], record["seed"]) == (name, seed) for record in records):
+                made = any((record["name"], record["seed"]) == (name, seed) for record in records)
+                if made or (name in ONCE and seed != options.seeds[0]):
                     continue
                 records.append(measure(bench, name, seed))
                 with path.open("a") as file:
