@@ -27,7 +27,8 @@ import argparse
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from worldline.control.actor import Actor, ActorConfig, PreferenceConfig, Trained, WindowConfig, train_by_gradients, train_by_preference
+from worldline.control.actor import Actor, ActorConfig, CriticConfig, PreferenceConfig, Trained, WindowConfig
+from worldline.control.actor import train_by_gradients as by_gradients
+from worldline.control.actor import train_by_preference as by_preference
 from worldline.data import EpisodeStore
 from worldline.envs.pusht import ARENA_SIZE, GOAL_POSE, block_pixel_pose, pusht_action_spec
 from worldline.envs.pusht.policies import MARGIN, Pusher
@@ -89,19 +92,17 @@ class Recordings:
         latents = torch.cat([world.tokenizer.encode(some.float() / 255) for some in frames.split(4)])
         return cls(latents=latents, frames=frames, actions=rows("actions").float(), states=rows("states").float())
 
-    def draw(self, count: int, generator: torch.Generator, last: int) -> list[tuple[int, int]]:
-        """Episode and frame, each alike probable, with a prompt before it and `last` frames after it."""
-        episodes = torch.randint(len(self.latents), (count,), generator=generator)
-        frames = torch.randint(PROMPT - 1, self.latents.shape[1] - last, (count,), generator=generator)
-        return list(zip(episodes.tolist(), frames.tolist(), strict=True))
+    def draw(self, count: int, generator: torch.Generator, *, siblings: int = 1) -> list[tuple[int, int]]:
+        """Episode and frame, each alike probable, with a prompt before it; each as often as there are siblings, one after another."""
+        episodes = torch.randint(len(self.latents), (count // siblings,), generator=generator)
+        frames = torch.randint(PROMPT - 1, self.latents.shape[1], (count // siblings,), generator=generator)
+        return [place for place in zip(episodes.tolist(), frames.tolist(), strict=True) for _ in range(siblings)]
 
     def prompt(self, world: World, chosen: list[tuple[int, int]]) -> State:
-        """The learned world's state after what was recorded."""
         latents = torch.stack([self.latents[e, t - PROMPT + 1 : t + 1] for e, t in chosen])
         return world.prompt_latents(latents, torch.stack([self.actions[e, t - PROMPT + 1 : t] for e, t in chosen]))
 
     def starts(self, chosen: list[tuple[int, int]], window: int) -> list[Start]:
-        """The same places for simulators."""
         return [
             Start(place=self.states[e, t].double().numpy(), frames=self.frames[e, t - window + 1 : t + 1].float() / 255) for e, t in chosen
         ]
@@ -206,18 +207,18 @@ class Bench:
         error = self.probe(self.held_out.latents) - places(self.held_out.states)
         self.probe_error = error.unflatten(-1, (2, 2)).norm(dim=-1).mean((0, 1)).tolist()
         generator = torch.Generator().manual_seed(2**20)
-        self.chosen = self.held_out.draw(options.starts, generator, options.frames)
+        self.chosen = self.held_out.draw(options.starts, generator)
 
-    def imagined_contexts(self, count: int, generator: torch.Generator) -> State:
-        return self.known.prompt(self.world, self.known.draw(count, generator, 1))
+    def imagined_contexts(self, count: int, generator: torch.Generator, siblings: int = 1) -> State:
+        return self.known.prompt(self.world, self.known.draw(count, generator, siblings=siblings))
 
-    def real_contexts(self, count: int, generator: torch.Generator) -> State:
-        return self.real.begin(self.known.starts(self.known.draw(count, generator, 1), self.window))
+    def real_contexts(self, count: int, generator: torch.Generator, siblings: int = 1) -> State:
+        return self.real.begin(self.known.starts(self.known.draw(count, generator, siblings=siblings), self.window))
 
     def begin(self, seed: int) -> Actor:
         if self.options.scratch:
             return new_actor(self.known, seed, self.options.std)
-        return clone_behaviour(self.known, seed, updates=self.options.clone_updates, std=self.options.std)
+        return clone_behaviour(self.known, seed, updates=1500, std=self.options.std)
 
     @torch.no_grad()
     def run(self, policy: Policy, *, imagined: bool = False) -> dict[str, list[float]]:
@@ -240,23 +241,19 @@ class Bench:
 
     def preference(self, seed: int, steps: int, *, real: bool) -> Trained:
         o = self.options
-        config = PreferenceConfig(
-            num_rollouts=max(1, steps // (o.batch * o.horizon)),
-            batch_size=o.batch,
-            horizon=o.horizon,
-            prior_weight=o.prior_weight,
-            prior_share=o.prior_share,
-            rate=o.rate,
-        )
+        count, critic = max(1, steps // (o.batch * o.horizon)), CriticConfig(discount=o.discount)
+        config = PreferenceConfig(critic=critic, num_rollouts=count, batch_size=o.batch, horizon=o.horizon, rate=o.rate)
+        config = replace(config, prior_weight=o.prior_weight, prior_share=o.prior_share, actor_updates=o.updates, siblings=o.siblings)
         world, contexts = (self.real, self.real_contexts) if real else (self.world, self.imagined_contexts)
         objective = true_reward if real else self.probe.objective
-        return train_by_preference(world, contexts, objective, config, seed=seed, initial=self.begin(seed))
+        return by_preference(world, partial(contexts, siblings=o.siblings), objective, config, seed=seed, initial=self.begin(seed))
 
     def gradients(self, seed: int, steps: int) -> Trained:
         o = self.options
-        updates = max(1, steps // (o.batch * (o.horizon + o.horizon // 4)))  # the mean lead is a quarter
-        config = WindowConfig(num_updates=updates, batch_size=o.batch, window=o.horizon, lead=o.horizon // 2, rate=o.gradient_rate)
-        return train_by_gradients(self.world, self.imagined_contexts, self.probe.objective, config, seed=seed, initial=self.begin(seed))
+        count, critic = max(1, steps // (o.batch * (o.horizon + o.horizon // 4))), CriticConfig(discount=o.discount)
+        config = WindowConfig(critic=critic, num_updates=count, batch_size=o.batch, window=o.horizon, lead=o.horizon // 2)
+        config = replace(config, rate=o.gradient_rate)
+        return by_gradients(self.world, self.imagined_contexts, self.probe.objective, config, seed=seed, initial=self.begin(seed))
 
 
 STILL, REFERENCE = "standing still", "preference, in the simulator"
@@ -348,7 +345,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--gradient-rate", type=float, default=1e-3, help="learning rate by gradients")
     parser.add_argument("--prior-weight", type=float, default=0.3)
     parser.add_argument("--prior-share", type=float, default=0.1)
-    parser.add_argument("--clone-updates", type=int, default=1500)
+    parser.add_argument("--siblings", type=int, default=8, help="rollouts by preference that begin alike")
+    parser.add_argument("--updates", type=int, default=8, help="of the actor per batch of rollouts")
+    parser.add_argument("--discount", type=float, default=0.9)
     parser.add_argument("--scratch", action="store_true", help="begin from nothing rather than from the clone")
     parser.add_argument("--dev", action="store_true", help="run from other training episodes, for choosing settings")
     parser.add_argument("--only", nargs="+", help="names of policies to make; all of them by default")
@@ -357,11 +356,7 @@ def parse() -> argparse.Namespace:
 
 
 def same_settings(options: argparse.Namespace) -> None:
-    """Results of other settings do not go on from these.
-
-    Raises:
-        ValueError: if they would.
-    """
+    """Results of other settings do not go on from these: ValueError."""
     path, free = options.out / "settings.json", ("out", "only", "table", "seeds")
     settings = {name: str(value) for name, value in vars(options).items() if name not in free}
     if path.exists() and json.loads(path.read_text()) != settings:
