@@ -24,6 +24,7 @@ Writes OUT/results.jsonl policy by policy: the same command goes on where it was
 """
 
 import argparse
+import copy
 import json
 import time
 from collections.abc import Callable
@@ -203,6 +204,7 @@ class Bench:
         size = self.world.config.tokenizer.image_size
         scenes = [PushTScene(size=size, frame_skip=skip) for _ in range(options.batch)]
         self.real = SeenWorld(scenes, self.world.tokenizer.encode, action_spec=SPEC, window=self.window)
+        self._clones: dict[int, Actor] = {}
         self.probe = fit_probe(self.known, updates=1500)
         error = self.probe(self.held_out.latents) - places(self.held_out.states)
         self.probe_error = error.unflatten(-1, (2, 2)).norm(dim=-1).mean((0, 1)).tolist()
@@ -218,7 +220,9 @@ class Bench:
     def begin(self, seed: int) -> Actor:
         if self.options.scratch:
             return new_actor(self.known, seed, self.options.std)
-        return clone_behaviour(self.known, seed, updates=1500, std=self.options.std)
+        if seed not in self._clones:
+            self._clones[seed] = clone_behaviour(self.known, seed, updates=1500, std=self.options.std)
+        return copy.deepcopy(self._clones[seed])
 
     @torch.no_grad()
     def run(self, policy: Policy, *, imagined: bool = False) -> dict[str, list[float]]:
