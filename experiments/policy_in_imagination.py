@@ -120,7 +120,7 @@ class Probe(nn.Module):
         self.register_buffer("mean", known.mean((0, 1)))
         self.register_buffer("std", known.std((0, 1)).clamp_min(1e-3))
         size = known[0, 0].numel()
-        self.network = nn.Sequential(nn.Linear(size, 128), nn.SiLU(), nn.Linear(128, 4))
+        self.network = nn.Sequential(nn.Linear(size, 256), nn.SiLU(), nn.Linear(256, 256), nn.SiLU(), nn.Linear(256, 4))
 
     def forward(self, latents: Tensor) -> Tensor:
         return HALF + HALF * self.network(((latents - self.mean) / self.std).flatten(-2))
@@ -149,7 +149,7 @@ def fit_probe(known: Recordings, *, updates: int, seed: int = 0) -> Probe:
 
     def loss(rows: Tensor, generator: torch.Generator) -> Tensor:
         # A little noise, since imagined latents are a little off.
-        seen = latents[rows] + 0.1 * torch.randn(len(rows), *latents.shape[1:], generator=generator)
+        seen = latents[rows] + 0.05 * torch.randn(len(rows), *latents.shape[1:], generator=generator)
         return ((probe(seen) - wanted[rows]) / HALF).square().sum(-1).mean()
 
     fit(probe.parameters(), loss, len(latents), updates=updates, seed=seed)
@@ -159,7 +159,7 @@ def fit_probe(known: Recordings, *, updates: int, seed: int = 0) -> Probe:
 def new_actor(known: Recordings, seed: int, std: float) -> Actor:
     torch.manual_seed(seed)
     flat = known.latents.flatten(0, 1)
-    return Actor(tuple(flat.shape[1:]), SPEC, ActorConfig(initial_std=std), mean=flat.mean(0), std=flat.std(0))
+    return Actor(tuple(flat.shape[1:]), SPEC, ActorConfig(width=256, initial_std=std), mean=flat.mean(0), std=flat.std(0))
 
 
 def clone_behaviour(known: Recordings, seed: int, *, updates: int, std: float) -> Actor:
@@ -168,7 +168,7 @@ def clone_behaviour(known: Recordings, seed: int, *, updates: int, std: float) -
     latents, done = known.latents[:, :-1].flatten(0, 1), SPEC.normalize(known.actions[:, :-1].flatten(0, 1))
 
     def loss(rows: Tensor, generator: torch.Generator) -> Tensor:
-        seen = latents[rows] + 0.3 * torch.randn(len(rows), *latents.shape[1:], generator=generator)
+        seen = latents[rows] + 0.1 * torch.randn(len(rows), *latents.shape[1:], generator=generator)
         return (actor.means(seen) - done[rows]).square().sum(-1).mean()
 
     fit(actor.network.parameters(), loss, len(latents), updates=updates, seed=seed)
@@ -205,7 +205,7 @@ class Bench:
         scenes = [PushTScene(size=size, frame_skip=skip) for _ in range(options.batch)]
         self.real = SeenWorld(scenes, self.world.tokenizer.encode, action_spec=SPEC, window=self.window)
         self._clones: dict[int, Actor] = {}
-        self.probe = fit_probe(self.known, updates=1500)
+        self.probe = fit_probe(self.known, updates=4000)
         error = self.probe(self.held_out.latents) - places(self.held_out.states)
         self.probe_error = error.unflatten(-1, (2, 2)).norm(dim=-1).mean((0, 1)).tolist()
         generator = torch.Generator().manual_seed(2**20)
@@ -221,7 +221,7 @@ class Bench:
         if self.options.scratch:
             return new_actor(self.known, seed, self.options.std)
         if seed not in self._clones:
-            self._clones[seed] = clone_behaviour(self.known, seed, updates=1500, std=self.options.std)
+            self._clones[seed] = clone_behaviour(self.known, seed, updates=4000, std=self.options.std)
         return copy.deepcopy(self._clones[seed])
 
     @torch.no_grad()
