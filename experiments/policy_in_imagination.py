@@ -325,7 +325,9 @@ def table(records: list[dict[str, Any]]) -> str:
             cells += ["", ""]
         else:
             gain = (returns.mean() - still.mean()) / (best.mean() - still.mean())
-            cells += [f"{returns.mean() / best.mean():.2f} ({interval(draws['share'])})", f"{gain:.2f} ({interval(draws['gain'])})"]
+            learned = best.mean() > still.mean()  # else there is no gain to have a share of
+            cells.append(f"{returns.mean() / best.mean():.2f} ({interval(draws['share'])})")
+            cells.append(f"{gain:.2f} ({interval(draws['gain'])})" if learned else "no gain")
         cells += [f"{np.mean([record[key] for record in mine]):.3g}" for key in ("away", "coverage")]
         cells.append(f"{np.mean([record['dreamed'] for record in mine]):.3f}" if "dreamed" in mine[0] else "")
         lines.append("| " + " | ".join(cells) + " |")
