@@ -10,7 +10,7 @@ Task: bring the block to the middle of the table, where Push-T's goal is, whatev
     reward of a frame = 1 - |block's centre - goal| / 256 - 1/4 max(0, |disc - block's centre| - 60) / 256
 
 Dense, since Push-T's own coverage is zero nearly everywhere at this number of steps. In the simulator it is computed from the true state,
-in imagination by a probe (latents -> disc, block), fitted on the recordings that the world was trained on. Everything else is the same on
+in imagination by a probe (latents -> disc, block), fitted on the same training recordings. Everything else is the same on
 both sides: learner, network, observations (the world's latents; the simulator's pictures are encoded), real contexts from recorded training
 episodes (simulators are set to their states), steps, seeds. Learners start from the same clone of the recorded behaviour (--scratch: from
 nothing).
