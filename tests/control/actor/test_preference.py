@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from worldline.control.actor import Actor, PreferenceConfig, train_by_preference
-from worldline.control.actor.preference import preference_loss
+from worldline.control.actor.preference import among_siblings, preference_loss
 from worldline.interfaces import ActionSpec, Rollout
 
 SMALL = PreferenceConfig(num_rollouts=2, batch_size=8, horizon=3)
@@ -44,6 +44,29 @@ def test_the_loss_is_the_paper_s() -> None:
     assert actor.log_probability(latents, actions).detach() == pytest.approx(chances.detach(), rel=1e-5)
 
 
+def test_siblings_are_compared_with_each_other_only() -> None:
+    advantages = torch.tensor([[1.0, 3.0, 100.0, 104.0], [0.0, torch.nan, 5.0, 5.0]])
+    found = among_siblings(advantages, 2)
+    torch.testing.assert_close(found, torch.tensor([[-1.0, 1.0, -2.0, 2.0], [0.0, torch.nan, 0.0, 0.0]]), equal_nan=True)
+    assert among_siblings(advantages, 1) is advantages
+
+
+def test_with_siblings_a_policy_learns_though_contexts_differ_more_than_actions(problem: Any) -> None:
+    # A bonus of the context alone, which is as large as all that actions do and which no latent shows.
+    def contexts(count: int, generator: torch.Generator) -> Any:
+        rows = problem.contexts(count // 8, generator)
+        return problem.world.fork(rows, 8)
+
+    def noisy(rollout: Rollout) -> torch.Tensor:
+        families = rollout.latents.shape[1] // 8
+        return problem.score(rollout).detach() + torch.linspace(-1, 1, families, dtype=torch.float64).repeat_interleave(8)
+
+    config = PreferenceConfig(num_rollouts=30, batch_size=64)
+    alone = train_by_preference(problem.world, contexts, noisy, config, seed=0)
+    together = train_by_preference(problem.world, contexts, noisy, replace(config, siblings=8), seed=0)
+    assert problem.excess(together.actor) < 0.5 * problem.excess(alone.actor)
+
+
 def test_a_strong_prior_holds_the_policy(problem: Any) -> None:
     def moved(weight: float) -> float:
         config = PreferenceConfig(num_rollouts=10, batch_size=32, horizon=5, prior_weight=weight, prior_share=0.0)
@@ -64,7 +87,7 @@ def test_a_world_that_diverges_teaches_nothing_and_breaks_nothing(problem: Any) 
     assert all(parameter.isfinite().all() for parameter in trained.actor.parameters())
 
 
-@pytest.mark.parametrize("options", [{"horizon": 0}, {"positive_share": 0.0}, {"prior_share": 2.0}])
+@pytest.mark.parametrize("options", [{"horizon": 0}, {"positive_share": 0.0}, {"prior_share": 2.0}, {"siblings": 3}])
 def test_numbers_out_of_range_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="must be"):
         replace(SMALL, **options)

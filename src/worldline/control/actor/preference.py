@@ -36,6 +36,9 @@ class PreferenceConfig:
         prior_weight: b, of the divergence from the prior. The prior is what the actor was at the start, and follows it slowly.
         prior_share: of the actor's weights that the prior takes over with each batch; 0 keeps it, as one does with a cloned behaviour.
         rate: learning rate of the actor, falling to a tenth along a line.
+        siblings: rows, one after another, that begin alike: `contexts` must give them so. Above 1, an advantage is taken relative to the
+            mean of the siblings at the same frame (as Ahmadian et al. 2024, arXiv 2402.14740, do with whole answers), so that what a
+            context is worth need not be known to tell better actions from worse; with few rollouts the critic does not know it yet.
 
     Raises:
         ValueError: if a number is out of range.
@@ -51,12 +54,15 @@ class PreferenceConfig:
     prior_weight: float = 0.3
     prior_share: float = 0.3
     rate: float = 3e-3
+    siblings: int = 1
 
     def __post_init__(self) -> None:
         if min(self.num_rollouts, self.batch_size, self.horizon, self.actor_updates) < 1 or not self.rate > 0:
             raise ValueError(f"counts and rate must be positive, got {self}")
         if not (0 < self.positive_share <= 1 and self.prior_weight >= 0 and 0 <= self.prior_share <= 1):
             raise ValueError(f"positive_share must be in (0, 1], prior_share in [0, 1], prior_weight at least 0, got {self}")
+        if self.siblings < 1 or self.batch_size % self.siblings:
+            raise ValueError(f"siblings must be at least 1 and divide batch_size, got {self}")
 
 
 def train_by_preference(
@@ -93,7 +99,8 @@ def train_by_preference(
         returns = valuer.returns(latents, rewards)
         valuer.fit(latents, rewards)
         with torch.no_grad():
-            advantages = (returns - valuer.critic(latents[:-1].flatten(0, 1)).unflatten(0, rewards.shape)).flatten()
+            advantages = returns - valuer.critic(latents[:-1].flatten(0, 1)).unflatten(0, rewards.shape)
+            advantages = among_siblings(advantages, config.siblings).flatten()
         seen, done = latents[:-1].flatten(0, 1), actions.flatten(0, 1)
         good = advantages.isfinite() & seen.flatten(1).isfinite().all(1)
         if bool(good.any()):
@@ -128,6 +135,14 @@ def imagine(
         actions.append(drawn)
         rewards.append(objective(one_frame_rollout(state, action)))
     return torch.stack(latents), torch.stack(actions), torch.stack(rewards)
+
+
+def among_siblings(advantages: Tensor, siblings: int) -> Tensor:
+    """Advantages (T, B) less their mean over each `siblings` rows in a row, without those that are NaN; as they are if that is 1."""
+    if siblings == 1:
+        return advantages
+    families = advantages.unflatten(1, (-1, siblings))
+    return (families - families.nanmean(-1, keepdim=True)).flatten(1)
 
 
 def preference_loss(
