@@ -245,6 +245,7 @@ def test_gradients_are_clipped_together(tmp_path: Path) -> None:
 
 
 def test_handlers_come_back_and_a_second_signal_takes_its_usual_course(tmp_path: Path) -> None:
+    outside = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what runs in its background deaf to Ctrl-C
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
 
     def interrupt_twice(number: int, latents: Tensor) -> Tensor:
@@ -253,10 +254,13 @@ def test_handlers_come_back_and_a_second_signal_takes_its_usual_course(tmp_path:
             signal.raise_signal(signal.SIGINT)
         return latents
 
-    with pytest.raises(KeyboardInterrupt):
-        run(tmp_path, change=interrupt_twice)
-    run(tmp_path, change=stop_at(9))
-    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path, change=interrupt_twice)
+        run(tmp_path, change=stop_at(9))
+        assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+    finally:
+        signal.signal(signal.SIGINT, outside)
 
 
 def test_a_batch_of_nan_is_skipped_and_leaves_no_trace_in_the_weights(tmp_path: Path) -> None:
