@@ -49,6 +49,7 @@ def test_what_is_too_large_is_refused_before_anything_is_written(source: Path, t
 @pytest.mark.parametrize("name", sorted(bundled_worlds()))
 def test_what_comes_along_is_small_and_loads(name: str) -> None:
     world = World.load(name)
+    assert World.load(f"worldline/{name}").fingerprint() == world.fingerprint()
     assert (bundled_worlds()[name] / "model.safetensors").stat().st_size <= 20e6
     assert world.config.figures, "a world that comes along says how good it is"
 

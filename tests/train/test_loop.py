@@ -254,13 +254,11 @@ def test_handlers_come_back_and_a_second_signal_takes_its_usual_course(tmp_path:
             signal.raise_signal(signal.SIGINT)
         return latents
 
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            run(tmp_path, change=interrupt_twice)
-        run(tmp_path, change=stop_at(9))
-        assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
-    finally:
-        signal.signal(signal.SIGINT, outside)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, change=interrupt_twice)
+    run(tmp_path, change=stop_at(9))
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+    signal.signal(signal.SIGINT, outside)
 
 
 def test_a_batch_of_nan_is_skipped_and_leaves_no_trace_in_the_weights(tmp_path: Path) -> None:

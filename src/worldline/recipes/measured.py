@@ -90,6 +90,16 @@ def _card(figures: Mapping[str, Any]) -> dict[str, str]:
     if rollouts["shuffled_action_ratio"] is not None:
         low, high = rollouts["shuffled_action_interval"]
         rows["shuffled-action ratio (1: actions are ignored)"] = f"{rollouts['shuffled_action_ratio']:.2f} (95 %: {low:.2f} to {high:.2f})"
+    if "block" in figures:
+        block = figures["block"]
+        world, copy = (
+            ", ".join(
+                "not found" if None in (px, deg) else f"{px:.1f} px {deg:.1f}°"
+                for px, deg in zip(block[a][3::4], block[b][3::4], strict=True)
+            )
+            for a, b in (("distance_px", "angle_deg"), ("copy_last_px", "copy_last_deg"))
+        )
+        rows["block at every fourth frame, median off the truth"] = f"{world} (copying: {copy})"
     return rows
 
 

@@ -278,8 +278,8 @@ class World(nn.Module):
 
     @classmethod
     def load(cls, name: str | Path) -> "World":
-        """Load a world by folder, by hub repository, or by the name of one that comes with the package."""
-        return cls.from_pretrained(bundled_worlds().get(str(name), name))
+        """Load a world by folder, by hub repository, or by the name of one that comes with the package: `tiny`, or `worldline/tiny`."""
+        return cls.from_pretrained(bundled_worlds().get(str(name).removeprefix("worldline/"), name))
 
     def fingerprint(self) -> str:
         """SHA-256 of the weights: two worlds with the same one dream the same."""
