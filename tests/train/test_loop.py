@@ -246,7 +246,7 @@ def test_gradients_are_clipped_together(tmp_path: Path) -> None:
 
 def test_handlers_come_back_and_a_second_signal_takes_its_usual_course(tmp_path: Path) -> None:
     outside = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what runs in its background deaf to Ctrl-C
-    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    before = signal.getsignal(signal.SIGTERM), signal.default_int_handler
 
     def interrupt_twice(number: int, latents: Tensor) -> Tensor:
         if number == 3:
@@ -257,8 +257,7 @@ def test_handlers_come_back_and_a_second_signal_takes_its_usual_course(tmp_path:
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, change=interrupt_twice)
     run(tmp_path, change=stop_at(9))
-    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
-    signal.signal(signal.SIGINT, outside)
+    assert (signal.getsignal(signal.SIGTERM), signal.signal(signal.SIGINT, outside)) == before
 
 
 def test_a_batch_of_nan_is_skipped_and_leaves_no_trace_in_the_weights(tmp_path: Path) -> None:
