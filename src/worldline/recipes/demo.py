@@ -79,7 +79,7 @@ class DemoConfig:
     minutes: float = 7.0
     num_workers: int = 2
     num_threads: int = 2
-    num_episodes: int = 1000
+    num_episodes: int = 400
     episode_frames: int = 40
     image_size: int = 64
     num_windows: int = 64
