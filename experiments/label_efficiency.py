@@ -20,12 +20,11 @@ from pathlib import Path
 from typing import Any, cast
 
 from worldline.data import EpisodeStore
-from worldline.dynamics import Size
 from worldline.eval import Windows, evaluate_rollouts, sample_windows
 from worldline.eval.page import Page, chart, paragraph, table
 from worldline.recipes.corpus import Corpus, with_label_share
 from worldline.recipes.latent_actions import ControlledWorld, fit_controller, train_latent_world
-from worldline.recipes.push import push
+from worldline.recipes.push import push_by_steps
 from worldline.recipes.recipe import Recipe, train_world
 from worldline.recipes.zoo import read_zoo, zoo
 from worldline.world import World
@@ -78,7 +77,7 @@ def main() -> None:
 def _subject(arguments: argparse.Namespace) -> Subject:
     if (arguments.data / "store.json").is_file():
         train, held_out = EpisodeStore.open(arguments.data).split_by_source(0.1, seed=0)
-        skip, recipe = 1, _push_by_steps(arguments.size, *arguments.steps)
+        skip, recipe = 1, replace(push_by_steps(*arguments.steps), size=arguments.size)
     else:
         data = read_zoo(arguments.data, arguments.out / "data", image_size=arguments.image_size, only=(arguments.domain,))
         train, held_out = data.train.stores[arguments.domain], data.held_out["validation"][arguments.domain]
@@ -86,18 +85,6 @@ def _subject(arguments: argparse.Namespace) -> Subject:
         recipe = zoo(size=arguments.size, image_size=arguments.image_size, steps=tuple(arguments.steps))
     windows = sample_windows(held_out, prompt_frames=PROMPT_FRAMES, num_frames=NUM_FRAMES, num_windows=NUM_WINDOWS, frame_skip=skip)
     return Subject(train=train, frame_skip=skip, windows=windows, recipe=recipe)
-
-
-def _push_by_steps(size: Size, tokenizer_steps: int, dynamics_steps: int) -> Recipe:
-    """The recipe of Push-T without its late phase, by steps: all points are to cost the same."""
-    recipe = push()
-    return replace(
-        recipe,
-        size=size,
-        shortcut=replace(recipe.shortcut, self_share=0.0, unroll_share=0.0),
-        tokenizer_training=replace(recipe.tokenizer_training, steps=tokenizer_steps, duration_seconds=None),
-        dynamics_training=replace(recipe.dynamics_training, steps=dynamics_steps, duration_seconds=None, sample_every_steps=0),
-    )
 
 
 def _labelled(subject: Subject, arguments: argparse.Namespace) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from worldline.eval.tracking import track_block
 from worldline.interfaces import Batch
 from worldline.recipes.corpus import Corpus
 from worldline.recipes.flops import training_flops_per_frame
-from worldline.recipes.push import collect_push, push
+from worldline.recipes.push import collect_push, push_by_steps
 from worldline.recipes.recipe import Recipe, encode_store, train_tokenizer, train_world, world_config
 
 NUM_WINDOWS = 128
@@ -120,7 +120,7 @@ def main() -> None:
 
 def _run(name: str, train: EpisodeStore, held_out: EpisodeStore, arguments: argparse.Namespace) -> dict[str, Any]:
     variant = VARIANTS[name]
-    recipe = variant.change(_base(arguments.tokenizer_steps))
+    recipe = variant.change(push_by_steps(arguments.tokenizer_steps, 1))
     corpus = Corpus.of(train, 1)
     recipe = replace(recipe, dynamics_training=replace(recipe.dynamics_training, steps=_steps(recipe, corpus, arguments.flops)))
     folder = arguments.out / name
@@ -159,17 +159,6 @@ def _line(name: str, row: dict[str, Any]) -> str:
     return (
         f"{name:12} {row['gain_db']:+.2f} dB ({low:+.2f} to {high:+.2f}), frame 16 {row['gain_by_frame_db'][-1]:+.2f}, ratio "
         f"{row['shuffled_action_ratio']:.2f}, block at frame 8 {px} px (found {found}); {row['dynamics']}; {row['says']}"
-    )
-
-
-def _base(tokenizer_steps: int) -> Recipe:
-    """The recipe, by steps instead of minutes, and without what only a longer run pays for."""
-    recipe = push()
-    return replace(
-        recipe,
-        shortcut=replace(recipe.shortcut, self_share=0.0, unroll_share=0.0, unroll_after=0),
-        tokenizer_training=replace(recipe.tokenizer_training, steps=tokenizer_steps, duration_seconds=None),
-        dynamics_training=replace(recipe.dynamics_training, duration_seconds=None, sample_every_steps=0),
     )
 
 

@@ -5,6 +5,7 @@ import torch
 from worldline.dynamics import Dynamics, dynamics_config
 from worldline.envs.pusht import pusht_action_spec
 from worldline.recipes import collect_push, push
+from worldline.recipes.push import push_by_steps
 
 
 def test_the_recipe_describes_a_nano_world_within_half_an_hour():
@@ -25,6 +26,15 @@ def test_the_recipe_describes_a_nano_world_within_half_an_hour():
         assert 0.7e6 < sum(parameter.numel() for parameter in Dynamics(config).parameters()) < 1e6
     assert recipe.sampler.num_steps <= config.max_steps
     assert push(dynamics_minutes=1).dynamics_training.duration_seconds == 60
+
+
+def test_what_only_a_longer_run_pays_for_comes_late_and_not_by_steps():
+    short, long = push(dynamics_minutes=10).shortcut, push(dynamics_minutes=60).shortcut
+    assert long.self_after == long.unroll_after == 6 * short.self_after > 0
+    compared = push_by_steps(7, 9)
+    assert (compared.tokenizer_training.steps, compared.dynamics_training.steps) == (7, 9)
+    assert compared.tokenizer_training.duration_seconds is compared.dynamics_training.duration_seconds is None
+    assert compared.shortcut.self_share == compared.shortcut.unroll_share == 0
 
 
 def test_episodes_are_collected_once(tmp_path):

@@ -3,6 +3,7 @@
 May import: recipes.recipe, envs, data, and what they configure. Refuses to know: how training works.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 from worldline.data import EpisodeStore
@@ -54,6 +55,17 @@ def push(*, tokenizer_minutes: float = 9, dynamics_minutes: float = 14) -> Recip
         dynamics_batch=(16, 12),
         measured_frames=(4, 16),
         tracks_agent=True,
+    )
+
+
+def push_by_steps(tokenizer_steps: int, dynamics_steps: int) -> Recipe:
+    """The recipe by optimiser steps instead of minutes, without its late phase: for runs that are to be compared at equal cost."""
+    recipe = push()
+    return replace(
+        recipe,
+        shortcut=replace(recipe.shortcut, self_share=0.0, unroll_share=0.0, unroll_after=0),
+        tokenizer_training=replace(recipe.tokenizer_training, steps=tokenizer_steps, duration_seconds=None),
+        dynamics_training=replace(recipe.dynamics_training, steps=dynamics_steps, duration_seconds=None, sample_every_steps=0),
     )
 
 
