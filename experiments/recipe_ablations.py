@@ -81,6 +81,7 @@ VARIANTS = {
     "large_steps": Variant(says="large steps from the beginning", change=_shortcut(self_share=0.25, self_after=0)),
     "no_inverse": Variant(says="no inverse-dynamics term", change=_training(loss_weights={"inverse": 0.0, "reward": 0.05})),
     "longer": Variant(says="8 windows of 24 frames, not 16 of 12", change=_recipe(dynamics_batch=(8, 24))),
+    "beyond": Variant(says="10 windows of 20 frames, looking back 12", change=_recipe(dynamics_batch=(10, 20), context_frames=12)),
     "small_batch": Variant(says="6 windows of 12 frames", change=_recipe(dynamics_batch=(6, 12))),
     "packed": Variant(says="4 packed tokens per frame", change=_recipe(packing=2)),
     "unrolled_1": Variant(

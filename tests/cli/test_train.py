@@ -72,6 +72,20 @@ def test_labelled_videos_make_a_world_that_can_be_steered(videos: Path, tmp_path
     assert json.loads(capsys.readouterr().out)["with_actions"]
 
 
+def test_a_run_may_go_on_from_another_ones_world(run: Path, videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "further"
+    words = ["train", str(videos), "--out", str(out), "--held-out", "square_2", "--minutes", "0.02", "--start", str(run)]
+    assert main(words) == 0
+    before, after = World.load(run / "world"), World.load(out / "world")
+    assert World.digest(after.tokenizer) == World.digest(before.tokenizer)
+    assert after.config.dynamics == before.config.dynamics
+    assert before.fingerprint()[:12] in (out / "world" / "README.md").read_text()
+    assert main([*words, "--size", "tiny"]) == 2
+    assert "holds another run: size was None and is tiny" in capsys.readouterr().err
+    assert main([*words[:3], str(tmp_path / "other"), *words[4:], "--size", "tiny"]) == 2
+    assert "leave --size away" in capsys.readouterr().err
+
+
 def test_another_command_does_not_go_on_with_the_run(run: Path, videos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(command(videos, run, "--seed", "1")) == 2
     assert "seed was 0 and is 1" in capsys.readouterr().err

@@ -9,12 +9,15 @@ from typing import Any
 
 from worldline.cli import train_zoo
 from worldline.cli.arguments import Train
+from worldline.cli.load import load_world
 from worldline.cli.report import Report, interrupted, table
 from worldline.data import EpisodeStore
 from worldline.recipes import Recipe, TrainingInterruptedError, cars, collect_push, droid, push, read_cars, read_droid
 from worldline.recipes.folder import SourceConfig, folder, frame_skip_of, name_actions, read_source
 from worldline.recipes.measured import train_and_measure
+from worldline.recipes.start import size_of
 from worldline.train import TrainingDivergedError
+from worldline.world import World
 
 _TOKENIZER_SHARE = 0.4
 _LONGEST_TOKENIZER_MINUTES = {"push": 12}  # it has learnt what it can by then
@@ -23,7 +26,7 @@ _LONGEST_WINDOW = 12
 _DEFAULT_MINUTES = 60.0
 _RECORD = "command.json"
 _MAY_CHANGE = ("json", "num_workers", "out")  # a folder may be moved
-_SINCE = {"data": None, "only": [], "steps": None, "label_share": 1.0}  # what runs from before these options did
+_SINCE = {"data": None, "only": [], "steps": None, "label_share": 1.0, "start": None}  # what runs from before these options did
 _BY_NAME = ("push", "zoo", "balls")
 
 
@@ -32,20 +35,37 @@ def run(arguments: Train) -> Report:
     arguments = _named(arguments)
     _check(arguments)
     record = _agreed(arguments)
+    start = None if arguments.start is None else load_world(arguments.start)
+    if start is not None:
+        arguments = _as_start(arguments, start)
     if arguments.recipe in train_zoo.RECIPES:
         arguments.out.mkdir(parents=True, exist_ok=True)
-        return train_zoo.run(arguments, before=lambda: _note(arguments, record))
+        return train_zoo.run(arguments, start=start, before=lambda: _note(arguments, record))
     store = _store(arguments)
     train, held_out = store.split_by_source(_held_out(arguments.held_out), seed=arguments.seed)
     recipe = _recipe(arguments, train, held_out)
     _note(arguments, record)
     try:
-        _, figures = train_and_measure(recipe, train, held_out, arguments.out, num_workers=arguments.num_workers, seed=arguments.seed)
+        _, figures = train_and_measure(
+            recipe, train, held_out, arguments.out, start=start, num_workers=arguments.num_workers, seed=arguments.seed
+        )
     except TrainingInterruptedError as reason:
         return interrupted(reason)
     except TrainingDivergedError as error:
         raise ValueError(str(error)) from error
     return Report(figures=figures, text=_text(arguments, figures))
+
+
+def _as_start(arguments: Train, start: World) -> Train:
+    """The command with the sizes of the world that it goes on from.
+
+    Raises:
+        ValueError: if it asks for another size.
+    """
+    size = size_of(start)
+    if arguments.size not in (None, size):
+        raise ValueError(f"--size is {arguments.size}, and the world {arguments.start} is {size}; leave --size away")
+    return replace(arguments, size=size, image_size=start.config.tokenizer.image_size)
 
 
 def _note(arguments: Train, record: dict[str, Any]) -> None:

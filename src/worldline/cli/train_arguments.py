@@ -34,6 +34,8 @@ class Train:
 
     Example: worldline train zoo --data data/zoo --only push --steps 8000 20000 --out runs/only_push (a specialist of as many FLOPs)
 
+    Example: worldline train my_videos --start tiny --out runs/mine --minutes 20 (go on from a trained world: fewer videos and minutes do)
+
     Writes: OUT/world (for --world of the other commands), OUT/figures.json, samples while it trains, checkpoints.
 
     Attributes:
@@ -43,6 +45,8 @@ class Train:
             `worldline collect` filmed, from --data.
         data: of zoo: the folder of the domains, DOMAIN/train, DOMAIN/validation and DOMAIN/ood; of balls: the same, or the domain's own.
         only: of zoo, only these domains.
+        start: a trained world to go on from: a folder of a run, a hub repository as owner/name, or the name of a bundled world. Its
+            tokenizer stays as it is, its dynamics are trained further, and its size and image size are taken.
         size: of the network: nano 1M parameters, tiny 6M, small 30M, base 150M, large 1B.
         minutes: training time; each recipe has its own default.
         steps: of zoo and balls: optimiser steps of the tokenizer and of the dynamics, in place of the recipe's own.
@@ -64,6 +68,7 @@ class Train:
     recipe: Literal["folder", "push", "droid", "cars", "zoo", "balls"] = "folder"
     data: Path | None = None
     only: tuple[str, ...] = ()
+    start: str | None = None
     size: Size | None = None
     minutes: float | None = None
     steps: tuple[int, int] | None = None

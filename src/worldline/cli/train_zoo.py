@@ -14,15 +14,17 @@ from worldline.recipes.balls import balls, data_of_balls
 from worldline.recipes.zoo import read_zoo, zoo
 from worldline.recipes.zoo_figures import gain_and_ratio, train_zoo
 from worldline.train import TrainingDivergedError
+from worldline.world import World
 
 RECIPES = ("zoo", "balls")
 
 
-def run(arguments: Train, *, before: Callable[[], None]) -> Report:
+def run(arguments: Train, *, start: World | None = None, before: Callable[[], None]) -> Report:
     """Read, train, measure.
 
     Args:
         arguments: of a recipe of `RECIPES`.
+        start: a trained world to go on from.
         before: called when the data is read and the training begins.
     """
     assert arguments.data is not None
@@ -42,7 +44,7 @@ def run(arguments: Train, *, before: Callable[[], None]) -> Report:
     found = read_zoo(data, arguments.out / "data", image_size=arguments.image_size, only=only, rate_hz=arguments.rate_hz)
     before()
     try:
-        _, figures = train_zoo(recipe, found, arguments.out, num_workers=arguments.num_workers, seed=arguments.seed)
+        _, figures = train_zoo(recipe, found, arguments.out, start=start, num_workers=arguments.num_workers, seed=arguments.seed)
     except TrainingInterruptedError as reason:
         return interrupted(reason)
     except TrainingDivergedError as error:

@@ -20,7 +20,14 @@ NUM_WINDOWS = 128
 
 
 def train_and_measure(
-    recipe: Recipe, train: EpisodeStore, held_out: EpisodeStore, folder: Path, *, num_workers: int = 1, seed: int = 0
+    recipe: Recipe,
+    train: EpisodeStore,
+    held_out: EpisodeStore,
+    folder: Path,
+    *,
+    start: World | None = None,
+    num_workers: int = 1,
+    seed: int = 0,
 ) -> tuple[World, dict[str, Any]]:
     """Train a world, measure its rollouts on `held_out`, and save both: `folder/world` with the figures on its card, `folder/figures.json`.
 
@@ -32,6 +39,7 @@ def train_and_measure(
         train: episodes to learn from.
         held_out: episodes without a source in common with `train`.
         folder: of the run; holds all that is written.
+        start: a trained world to go on from, see `train_world`.
         num_workers: threads that prepare batches.
         seed: of the training.
 
@@ -45,7 +53,7 @@ def train_and_measure(
     """
     prompt_frames, num_frames = recipe.prompt_and_future
     watch = watch_rollouts(held_out, prompt_frames=prompt_frames, num_frames=num_frames, frame_skip=recipe.frame_skip)
-    world = train_world(recipe, train, folder, watch=watch, num_workers=num_workers, seed=seed)
+    world = train_world(recipe, train, folder, start=start, watch=watch, num_workers=num_workers, seed=seed)
     path = folder / "figures.json"
     figures = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     if figures.get("fingerprint") != world.fingerprint():

@@ -52,7 +52,8 @@ def push(*, tokenizer_minutes: float = 9, dynamics_minutes: float = 14) -> Recip
         shortcut=ShortcutConfig(metric_share=0.9, self_after=late, unroll_share=0.25, unroll_after=late),
         sampler=SamplerConfig(num_steps=1),
         tokenizer_batch=(16, 4),
-        dynamics_batch=(16, 12),
+        dynamics_batch=(10, 20),
+        context_frames=12,
         measured_frames=(4, 16),
         tracks_agent=True,
     )

@@ -18,6 +18,7 @@ from worldline.dynamics import Dynamics, SamplerConfig, ShortcutConfig, Shortcut
 from worldline.interfaces import Batch
 from worldline.recipes.corpus import Corpus, with_label_share
 from worldline.recipes.flops import training_flops_per_frame
+from worldline.recipes.start import flops_of, frozen_tokenizer, provenance_of, take_weights
 from worldline.tokenizer import Tokenizer, TokenizerConfig, TokenizerObjective, pixel_metric
 from worldline.train import TrainConfig, TrainReport, to_device, train
 from worldline.world import ActionSpace, World, WorldConfig
@@ -41,7 +42,9 @@ class Recipe:
         tokenizer_training: optimisation of the tokenizer.
         dynamics_training: optimisation of the dynamics.
         tokenizer_batch: (windows, frames) per step.
-        dynamics_batch: (windows, frames) per step; its frames are also the world's `context_frames`.
+        dynamics_batch: (windows, frames) per step.
+        context_frames: how far the world looks back; as far as `dynamics_batch` has frames if None. Shorter, and the later frames of a
+            window are trained under a full past, as those of a long rollout are drawn.
         max_steps: finest number of sampling steps, k_max.
         packing: patches along a side of a token of the dynamics, see `DynamicsConfig`.
         frame_skip: recorded frames per frame of the world; the actions in between are put side by side. Of a single store: a `Corpus`
@@ -61,6 +64,7 @@ class Recipe:
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
     tokenizer_batch: tuple[int, int] = (16, 4)
     dynamics_batch: tuple[int, int] = (16, 16)
+    context_frames: int | None = None
     max_steps: int = 8
     packing: int = 1
     frame_skip: int = 1
@@ -87,6 +91,7 @@ def train_world(
     store: EpisodeStore | Corpus[EpisodeStore],
     folder: Path | str,
     *,
+    start: World | None = None,
     watch: Watch | None = None,
     num_workers: int = 1,
     seed: int = 0,
@@ -100,6 +105,8 @@ def train_world(
         store: training episodes; hold yours out first, with `EpisodeStore.split_by_source`. Or several stores, each with a frame skip of
             its own; the world then has an action space for each (`World.with_action_space`).
         folder: holds `tokenizer/`, `latents/`, `dynamics/` and in the end `world/`.
+        start: a trained world to go on from. Its tokenizer is kept as it is, and the dynamics begin with its weights; those of the actions
+            begin anew if its actions have other components.
         watch: called with the averaged world, the folder for samples, and the step, whenever the dynamics are sampled; returns figures for
             the log.
         num_workers: threads that prepare batches.
@@ -107,17 +114,23 @@ def train_world(
 
     Raises:
         TrainingInterruptedError: after SIGTERM or Ctrl-C; nothing is lost.
+        ValueError: if `start` is of another shape than the recipe asks for.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     corpus = store if isinstance(store, Corpus) else Corpus.of(store, recipe.frame_skip)
-    tokenizer, tokenizer_cost = train_tokenizer(recipe, corpus, folder, num_workers, seed)
+    if start is None:
+        tokenizer, tokenizer_cost = train_tokenizer(recipe, corpus, folder, num_workers, seed)
+    else:
+        recipe = _going_on(recipe, start)
+        tokenizer, tokenizer_cost = frozen_tokenizer(start), Cost(num_frames=0, flops=flops_of(start), minutes=0)
     latents = corpus.mapped(
         lambda each: with_label_share(encode_store(tokenizer, each, folder / "latents"), recipe.label_share, seed=seed),
     )
     torch.manual_seed(seed)
     config = world_config(recipe, corpus)
     dynamics = Dynamics(config.dynamics)
+    begun = {} if start is None else provenance_of(start, actions_taken=take_weights(dynamics, start, config))
     batch_size, num_frames = recipe.dynamics_batch
     loader = latents.batches(batch_size=batch_size, num_frames=num_frames, seed=seed, num_workers=num_workers)
     objective = ShortcutObjective(dynamics, recipe.shortcut, loader.action_spec, metric=metric_of(recipe, tokenizer, latents, seed))
@@ -139,12 +152,28 @@ def train_world(
         "training FLOPs": f"{tokenizer_cost.flops + cost.flops:.3g}",
         "hardware": _hardware(),
         "seed": seed,
+        **begun,
     }
     if recipe.label_share < 1:
         provenance["share of episodes with action labels"] = recipe.label_share
     world = World(dataclasses.replace(config, provenance=provenance), tokenizer, dynamics)
     world.save_pretrained(folder / "world")
     return world
+
+
+def _going_on(recipe: Recipe, start: World) -> Recipe:
+    """The recipe with the tokenizer of `start`, and that one's minutes given to the dynamics, whose late phases move along."""
+    recipe = dataclasses.replace(recipe, tokenizer=start.config.tokenizer)
+    first, second = recipe.tokenizer_training.duration_seconds, recipe.dynamics_training.duration_seconds
+    if first is None or second is None:
+        return recipe
+    longer = (first + second) / second
+    after = {name: round(longer * getattr(recipe.shortcut, name)) for name in ("self_after", "unroll_after")}
+    return dataclasses.replace(
+        recipe,
+        dynamics_training=dataclasses.replace(recipe.dynamics_training, duration_seconds=first + second),
+        shortcut=dataclasses.replace(recipe.shortcut, **after),
+    )
 
 
 def metric_of(recipe: Recipe, tokenizer: Tokenizer, latents: Corpus[LatentStore], seed: int) -> torch.Tensor | None:
@@ -195,7 +224,7 @@ def world_config(recipe: Recipe, corpus: Corpus[EpisodeStore]) -> WorldConfig:
             num_tokens=recipe.tokenizer.num_tokens,
             latent_dim=recipe.tokenizer.latent_dim,
             action_dim=max((spec.dim for spec in specs.values() if spec is not None), default=0),
-            context_frames=recipe.dynamics_batch[1],
+            context_frames=recipe.context_frames or recipe.dynamics_batch[1],
             max_steps=recipe.max_steps,
             packing=recipe.packing,
         ),

@@ -26,8 +26,10 @@ _SHEET_WINDOWS, _SHEET_HEIGHT = 4, 96
 _SHEET_FRAMES = (1, 2, 4, 8, 12, 16)  # predicted frames on a sheet, numbered from 1
 
 
-def train_zoo(recipe: Recipe, zoo: Zoo, folder: Path, *, num_workers: int = 1, seed: int = 0) -> tuple[World, dict[str, Any]]:
-    """Train a world on the training sets of `zoo` and measure it on the others.
+def train_zoo(
+    recipe: Recipe, zoo: Zoo, folder: Path, *, start: World | None = None, num_workers: int = 1, seed: int = 0
+) -> tuple[World, dict[str, Any]]:
+    """Train a world on the training sets of `zoo` and measure it on the others; `start` as in `train_world`.
 
     Writes `folder/world` with the figures on its card, `folder/figures.json`, and `folder/sheets/DOMAIN_SPLIT.png`. A run that was
     finished and measured returns its figures at once.
@@ -40,7 +42,7 @@ def train_zoo(recipe: Recipe, zoo: Zoo, folder: Path, *, num_workers: int = 1, s
         TrainingInterruptedError: after SIGTERM or Ctrl-C; nothing is lost.
         ValueError: if the folder holds another run, or videos are too short.
     """
-    world = train_world(recipe, zoo.train, folder, watch=watch_zoo(recipe, zoo), num_workers=num_workers, seed=seed)
+    world = train_world(recipe, zoo.train, folder, start=start, watch=watch_zoo(recipe, zoo), num_workers=num_workers, seed=seed)
     path = folder / "figures.json"
     figures: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     if figures.get("fingerprint") != world.fingerprint():
