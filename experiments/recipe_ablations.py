@@ -19,20 +19,25 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from worldline.data import EpisodeStore
 from worldline.dynamics import Dynamics, ShortcutObjective
 from worldline.eval import evaluate_rollouts, imagine, sample_windows
 from worldline.eval.tracking import track_block
-from worldline.interfaces import Batch
+from worldline.interfaces import ActionSpec, Batch
 from worldline.recipes.corpus import Corpus
 from worldline.recipes.flops import training_flops_per_frame
 from worldline.recipes.push import collect_push, push_by_steps
 from worldline.recipes.recipe import Recipe, encode_store, train_tokenizer, train_world, world_config
+from worldline.tokenizer import Tokenizer, TokenizerObjective
+from worldline.train import train as train_model
+from worldline.world import World
 
 NUM_WINDOWS = 128
 PROMPT_FRAMES, NUM_FRAMES = 4, 16
 _COUNTED_ROWS = 4
+_AUXILIARY_WEIGHT = 0.1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,6 +48,38 @@ class Variant:
     change: Callable[[Recipe], Recipe]
     own_tokenizer: bool = False
     seed: int = 0
+    auxiliary: Callable[[Tokenizer, ActionSpec], TokenizerObjective] | None = None
+
+
+class Straightened(TokenizerObjective):
+    """Also asks the pooled latents of a video to go straight on: 1 - cosine of one step and the next (Henaff et al., 2019)."""
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """As the tokenizer's, and `auxiliary`."""
+        assert batch.frames is not None
+        steps = self.tokenizer.encode(batch.frames).mean(2).diff(dim=1)
+        moves = steps.square().mean(-1).sqrt()
+        counts = (moves[:, 1:] * moves[:, :-1]).detach()  # what stands still has no direction
+        bend = 1 - nn.functional.cosine_similarity(steps[:, 1:], steps[:, :-1], dim=-1)
+        return super().loss(batch) | {"auxiliary": (bend * counts).sum() / counts.sum().clamp_min(1e-6)}
+
+
+class Inverted(TokenizerObjective):
+    """Also reads the action off the latents of two frames, as an inverse model would."""
+
+    def __init__(self, tokenizer: Tokenizer, spec: ActionSpec):
+        super().__init__(tokenizer)
+        self.spec = spec
+        pair = 2 * tokenizer.config.num_tokens * tokenizer.config.latent_dim
+        self.inverse = nn.Sequential(nn.Linear(pair, 256), nn.GELU(), nn.Linear(256, spec.dim))
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """As the tokenizer's, and `auxiliary`."""
+        assert batch.frames is not None
+        assert batch.actions is not None
+        latents = self.tokenizer.encode(batch.frames).flatten(2)
+        read = self.inverse(torch.cat([latents[:, :-1], latents[:, 1:]], dim=-1)).float()
+        return super().loss(batch) | {"auxiliary": (read - self.spec.normalize(batch.actions[:, :-1].float())).square().mean()}
 
 
 def _shortcut(**changes: Any) -> Callable[[Recipe], Recipe]:
@@ -67,7 +104,7 @@ def _in_four_steps(change: Callable[[Recipe], Recipe]) -> Callable[[Recipe], Rec
 
 VARIANTS = {
     "base": Variant(says="the recipe without its late phase", change=lambda recipe: recipe),
-    "seed": Variant(says="base, another seed", change=lambda recipe: recipe, seed=1),
+    "seed": Variant(says="base, another seed, of the tokenizer too", change=lambda recipe: recipe, own_tokenizer=True, seed=1),
     "adamw": Variant(says="AdamW for all, no Muon", change=_training(muon_learning_rate=None)),
     "no_ema": Variant(says="no average of the weights", change=_training(ema_decay=0.0)),
     "plain_error": Variant(says="errors not weighted by the picture's metric", change=_shortcut(metric_share=0.0)),
@@ -88,6 +125,10 @@ VARIANTS = {
         says="a quarter of the windows drawn by itself, past taken as given", change=_shortcut(unroll_share=0.25, unroll_gradient=1)
     ),
     "unrolled_4": Variant(says="the same, gradients through 4 frames", change=_shortcut(unroll_share=0.25, unroll_gradient=4)),
+    "straight": Variant(
+        says="a tokenizer whose pooled latents go straight", change=lambda recipe: recipe, auxiliary=lambda net, _: Straightened(net)
+    ),
+    "inverse": Variant(says="a tokenizer that knows the action between two frames", change=lambda recipe: recipe, auxiliary=Inverted),
     "tokens_1": Variant(says="1 token of 512 channels", change=_tokenizer(grid=1, latent_dim=512), own_tokenizer=True),
     "tokens_4": Variant(says="4 tokens of 128 channels", change=_tokenizer(grid=2, latent_dim=128), own_tokenizer=True),
     "tokens_64": Variant(says="64 tokens of 8 channels", change=_tokenizer(grid=8, latent_dim=8), own_tokenizer=True),
@@ -125,9 +166,12 @@ def _run(name: str, train: EpisodeStore, held_out: EpisodeStore, arguments: argp
     corpus = Corpus.of(train, 1)
     recipe = replace(recipe, dynamics_training=replace(recipe.dynamics_training, steps=_steps(recipe, corpus, arguments.flops)))
     folder = arguments.out / name
-    if not variant.own_tokenizer:
+    start = None
+    if variant.auxiliary is not None:
+        start = _with_auxiliary(variant.auxiliary, recipe, corpus, folder)
+    elif not variant.own_tokenizer:
         _share_tokenizer(recipe, corpus, arguments.out / "shared", folder)
-    world = train_world(recipe, train, folder, seed=variant.seed)
+    world = train_world(recipe, train, folder, start=start, seed=variant.seed)
     windows = sample_windows(held_out, prompt_frames=PROMPT_FRAMES, num_frames=NUM_FRAMES, num_windows=NUM_WINDOWS)
     report, block = evaluate_rollouts(world, windows), track_block(windows, imagine(world, windows))
     return {
@@ -151,6 +195,22 @@ def _share_tokenizer(recipe: Recipe, corpus: Corpus[EpisodeStore], shared: Path,
         shutil.copytree(shared / "tokenizer", folder / "tokenizer")
     if not (folder / "latents").exists():
         (folder / "latents").symlink_to((shared / "latents").absolute())
+
+
+def _with_auxiliary(
+    auxiliary: Callable[[Tokenizer, ActionSpec], TokenizerObjective], recipe: Recipe, corpus: Corpus[EpisodeStore], folder: Path
+) -> World:
+    """A tokenizer that was trained with one more term, before dynamics that know nothing."""
+    torch.manual_seed(0)
+    config = world_config(recipe, corpus)
+    assert config.action_spec is not None
+    windows, frames = recipe.tokenizer_batch
+    loader = corpus.batches(batch_size=windows, num_frames=frames, seed=0, num_workers=1)
+    objective = auxiliary(Tokenizer(recipe.tokenizer), config.action_spec)
+    training = replace(recipe.tokenizer_training, loss_weights={"auxiliary": _AUXILIARY_WEIGHT})
+    train_model(objective, loader, training, folder / "auxiliary")
+    torch.manual_seed(0)
+    return World(config, objective.tokenizer, Dynamics(config.dynamics))
 
 
 def _line(name: str, row: dict[str, Any]) -> str:

@@ -120,6 +120,17 @@ def test_what_cannot_be_trained_on_is_refused(
     assert said in capsys.readouterr().err
 
 
+def test_a_name_that_is_a_recipe_and_a_folder_is_asked_about(
+    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(videos, tmp_path / "push")
+    monkeypatch.chdir(tmp_path)
+    words = ["--out", "run", "--size", "nano", "--image-size", "32", "--held-out", "square_2", "--minutes", "0.02"]
+    assert main(["train", "push", *words]) == 2
+    assert f"write --recipe push, or {tmp_path / 'push'}" in capsys.readouterr().err
+    assert main(["train", str(tmp_path / "push"), *words]) == 0
+
+
 def test_sigterm_saves_and_says_so(videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "run"
     finished = threading.Event()

@@ -73,10 +73,17 @@ def _note(arguments: Train, record: dict[str, Any]) -> None:
 
 
 def _named(arguments: Train) -> Train:
-    """A recipe may be named in place of the source, unless a folder has that name."""
+    """A recipe may be named in place of the source.
+
+    Raises:
+        ValueError: if a folder here has that name too.
+    """
     names = [str(path) for path in arguments.source]
-    if len(names) != 1 or names[0] not in _BY_NAME or arguments.source[0].exists():
+    if len(names) != 1 or names[0] not in _BY_NAME or arguments.recipe != "folder":
         return arguments
+    (name,) = names
+    if arguments.source[0].exists():
+        raise ValueError(f"{name} is a recipe, and a folder here: write --recipe {name}, or {arguments.source[0].absolute()}")
     return replace(arguments, source=(), recipe=names[0])
 
 
