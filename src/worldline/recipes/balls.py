@@ -25,11 +25,12 @@ def balls(
 ) -> Recipe:
     """A world of balls at 10 Hz, without actions; the arguments are those of `zoo`. PhyWorld shows 3 frames and asks for the rest.
 
-    More weight on what moves: a ball is a hundredth of the picture.
+    More weight on what moves: a ball is a hundredth of the picture. A long past, and windows that are longer still: speed and gravity
+    are read off it, the better the longer it is.
     """
     recipe = zoo(size=size, image_size=image_size, minutes=minutes, steps=steps, label_share=label_share)
     tokenizer = replace(recipe.tokenizer, motion_weight=4.0)
-    return replace(recipe, name="balls", tokenizer=tokenizer, measured_frames=(3, 16))
+    return replace(recipe, name="balls", tokenizer=tokenizer, dynamics_batch=(8, 24), context_frames=16, measured_frames=(3, 16))
 
 
 def data_of_balls(data: Path) -> Path:
