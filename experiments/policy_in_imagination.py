@@ -1,16 +1,13 @@
 """Is a policy that was trained in imagination only worth as much in the real simulator as one that was trained there?
 
-    python experiments/policy_in_imagination.py --data runs/push --out runs/policies                 # the bundled Push-T world
-    python experiments/policy_in_imagination.py --data runs/push --world runs/push/world --steps 40000 --seeds 0 1 2
+    python experiments/policy_in_imagination.py --task reacher --world runs/reacher --steps 60000 --out runs/reach
+    python experiments/policy_in_imagination.py --task push --data runs/push --out runs/policies      # the bundled Push-T world
 
---data is a folder with `train` and `val`, as `worldline train --recipe push` films them. Needs `pip install "worldline[pusht]"`.
+A reacher world is one of the zoo's domain (`worldline train zoo --only reacher`); needs `pip install "worldline[sim-mujoco]"`. For push,
+--data is a folder with the stores `train` and `val`, as `collect_push` films them; needs `pip install "worldline[pusht]"`.
 
-Task: bring the block to the middle of the table, where Push-T's goal is, whatever its angle, and stay at it:
-
-    reward of a frame = 1 - |block's centre - goal| / 256 - 1/4 max(0, |disc - block's centre| - 60) / 256
-
-Dense, since Push-T's own coverage is zero nearly everywhere at this number of steps. In the simulator it is computed from the true state,
-in imagination by a probe (latents -> disc, block), fitted on the same training recordings. Everything else is the same on
+Rewards are dense (`policy_tasks.py`), since the tasks' own are zero nearly everywhere at this number of steps. In the simulator they are
+computed from the true state, in imagination by a probe of latents, fitted on the same training recordings. Everything else is the same on
 both sides: learner, network, observations (the world's latents; the simulator's pictures are encoded), real contexts from recorded training
 episodes (simulators are set to their states), steps, seeds. Learners start from the same clone of the recorded behaviour (--scratch: from
 nothing).
@@ -28,105 +25,61 @@ import copy
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from policy_tasks import PushTask, ReacherTask, Recordings, Task
 from torch import Tensor, nn
 
 from worldline.control.actor import Actor, ActorConfig, CriticConfig, PreferenceConfig, Trained, WindowConfig
 from worldline.control.actor import train_by_gradients as by_gradients
 from worldline.control.actor import train_by_preference as by_preference
-from worldline.data import EpisodeStore
-from worldline.envs.pusht import ARENA_SIZE, GOAL_POSE, block_pixel_pose, pusht_action_spec
-from worldline.envs.pusht.policies import MARGIN, Pusher
-from worldline.envs.seen_world import PushTScene, SeenWorld, Start
-from worldline.interfaces import Policy, Rollout, State
+from worldline.envs.seen_world import SeenWorld, Start
+from worldline.interfaces import ActionSpec, Policy, Rollout, State
 from worldline.world import World
 
 PROMPT = 4
-SPEC = pusht_action_spec()
-HALF = ARENA_SIZE / 2
 
 
-def places(states: Tensor) -> Tensor:
-    """Disc x, y and block's centre x, y (..., 4) of Push-T's states (..., >= 7), environment units."""
-    return torch.cat([states[..., :2], block_pixel_pose(states, int(ARENA_SIZE))[..., :2] + 0.5], -1)
+def draw(known: Recordings, count: int, generator: torch.Generator, *, siblings: int = 1) -> list[tuple[int, int]]:
+    """Episode and frame, each alike probable, with a prompt before it; each as often as there are siblings, one after another."""
+    episodes = torch.randint(len(known.latents), (count // siblings,), generator=generator)
+    frames = torch.randint(PROMPT - 1, known.latents.shape[1], (count // siblings,), generator=generator)
+    return [place for place in zip(episodes.tolist(), frames.tolist(), strict=True) for _ in range(siblings)]
 
 
-GOAL = places(torch.tensor([0.0, 0.0, *GOAL_POSE, 0.0, 0.0]))[2:]
+def prompt(known: Recordings, world: World, chosen: list[tuple[int, int]]) -> State:
+    latents = torch.stack([known.latents[e, t - PROMPT + 1 : t + 1] for e, t in chosen])
+    return world.prompt_latents(latents, torch.stack([known.actions[e, t - PROMPT + 1 : t] for e, t in chosen]))
 
 
-def reward(where: Tensor) -> Tensor:
-    """Of places (..., 4)."""
-    away = (where[..., 2:] - GOAL.to(where)).square().sum(-1).add(1).sqrt()
-    apart = (where[..., :2] - where[..., 2:]).square().sum(-1).add(1).sqrt()
-    return 1 - away / HALF - 0.25 * (apart - 60).clamp_min(0) / HALF
-
-
-def true_reward(rollout: Rollout) -> Tensor:
-    return reward(places(rollout.heads["truth"])).mean((0, 2))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recordings:
-    """Episodes of one length: latents (E, T, S, C), frames (E, T, 3, H, W) uint8, actions (E, T, A), states (E, T, 7)."""
-
-    latents: Tensor
-    frames: Tensor
-    actions: Tensor
-    states: Tensor
-
-    @classmethod
-    @torch.no_grad()
-    def read(cls, folder: Path, world: World, last: int | None, *, first: int = 0) -> "Recordings":
-        store = EpisodeStore.open(folder)
-        episodes = store.episodes[first:last]
-
-        def rows(name: str) -> Tensor:
-            return torch.stack([store.arrays[name][e.start : e.start + e.num_frames] for e in episodes])
-
-        frames = rows("frames")
-        latents = torch.cat([world.tokenizer.encode(some.float() / 255) for some in frames.split(4)])
-        return cls(latents=latents, frames=frames, actions=rows("actions").float(), states=rows("states").float())
-
-    def draw(self, count: int, generator: torch.Generator, *, siblings: int = 1) -> list[tuple[int, int]]:
-        """Episode and frame, each alike probable, with a prompt before it; each as often as there are siblings, one after another."""
-        episodes = torch.randint(len(self.latents), (count // siblings,), generator=generator)
-        frames = torch.randint(PROMPT - 1, self.latents.shape[1], (count // siblings,), generator=generator)
-        return [place for place in zip(episodes.tolist(), frames.tolist(), strict=True) for _ in range(siblings)]
-
-    def prompt(self, world: World, chosen: list[tuple[int, int]]) -> State:
-        latents = torch.stack([self.latents[e, t - PROMPT + 1 : t + 1] for e, t in chosen])
-        return world.prompt_latents(latents, torch.stack([self.actions[e, t - PROMPT + 1 : t] for e, t in chosen]))
-
-    def starts(self, chosen: list[tuple[int, int]], window: int) -> list[Start]:
-        return [
-            Start(place=self.states[e, t].double().numpy(), frames=self.frames[e, t - window + 1 : t + 1].float() / 255) for e, t in chosen
-        ]
+def starts(known: Recordings, chosen: list[tuple[int, int]], window: int) -> list[Start]:
+    return [Start(place=known.place(e, t), frames=known.frames[e, t - window + 1 : t + 1].float() / 255) for e, t in chosen]
 
 
 class Probe(nn.Module):
-    """Disc and block (..., 4), environment units, from latents (..., S, C)."""
+    """What the reward needs (..., K), from latents (..., S, C)."""
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, known: Tensor) -> None:
+    middle: Tensor
+
+    def __init__(self, known: Recordings, scale: float) -> None:
         super().__init__()
-        self.register_buffer("mean", known.mean((0, 1)))
-        self.register_buffer("std", known.std((0, 1)).clamp_min(1e-3))
-        size = known[0, 0].numel()
-        self.network = nn.Sequential(nn.Linear(size, 256), nn.SiLU(), nn.Linear(256, 256), nn.SiLU(), nn.Linear(256, 4))
+        self.register_buffer("mean", known.latents.mean((0, 1)))
+        self.register_buffer("std", known.latents.std((0, 1)).clamp_min(1e-3))
+        self.register_buffer("middle", known.known.mean((0, 1)))
+        self.scale = scale
+        size, outputs = known.latents[0, 0].numel(), known.known.shape[-1]
+        self.network = nn.Sequential(nn.Linear(size, 256), nn.SiLU(), nn.Linear(256, 256), nn.SiLU(), nn.Linear(256, outputs))
 
     def forward(self, latents: Tensor) -> Tensor:
-        return HALF + HALF * self.network(((latents - self.mean) / self.std).flatten(-2))
-
-    def objective(self, rollout: Rollout) -> Tensor:
-        return reward(self(rollout.latents)).mean((0, 2))
+        return self.middle + self.scale * self.network(((latents - self.mean) / self.std).flatten(-2))
 
 
 def fit(parameters: Any, loss: Callable[[Tensor, torch.Generator], Tensor], count: int, *, updates: int, seed: int) -> None:
@@ -142,30 +95,30 @@ def fit(parameters: Any, loss: Callable[[Tensor, torch.Generator], Tensor], coun
         schedule.step()
 
 
-def fit_probe(known: Recordings, *, updates: int, seed: int = 0) -> Probe:
+def fit_probe(known: Recordings, scale: float, *, updates: int, seed: int = 0) -> Probe:
     torch.manual_seed(seed)
-    probe = Probe(known.latents)
-    latents, wanted = known.latents.flatten(0, 1), places(known.states).flatten(0, 1)
+    probe = Probe(known, scale)
+    latents, wanted = known.latents.flatten(0, 1), known.known.flatten(0, 1)
 
     def loss(rows: Tensor, generator: torch.Generator) -> Tensor:
         # A little noise, since imagined latents are a little off.
         seen = latents[rows] + 0.05 * torch.randn(len(rows), *latents.shape[1:], generator=generator)
-        return ((probe(seen) - wanted[rows]) / HALF).square().sum(-1).mean()
+        return ((probe(seen) - wanted[rows]) / scale).square().sum(-1).mean()
 
     fit(probe.parameters(), loss, len(latents), updates=updates, seed=seed)
     return probe.eval().requires_grad_(False)
 
 
-def new_actor(known: Recordings, seed: int, std: float) -> Actor:
+def new_actor(known: Recordings, spec: ActionSpec, seed: int, std: float) -> Actor:
     torch.manual_seed(seed)
     flat = known.latents.flatten(0, 1)
-    return Actor(tuple(flat.shape[1:]), SPEC, ActorConfig(width=256, initial_std=std), mean=flat.mean(0), std=flat.std(0))
+    return Actor(tuple(flat.shape[1:]), spec, ActorConfig(width=256, initial_std=std), mean=flat.mean(0), std=flat.std(0))
 
 
-def clone_behaviour(known: Recordings, seed: int, *, updates: int, std: float) -> Actor:
+def clone_behaviour(known: Recordings, spec: ActionSpec, seed: int, *, updates: int, std: float) -> Actor:
     """An actor whose mean is what was done in the recordings; how far it strays is set, not learned."""
-    actor = new_actor(known, seed, std)
-    latents, done = known.latents[:, :-1].flatten(0, 1), SPEC.normalize(known.actions[:, :-1].flatten(0, 1))
+    actor = new_actor(known, spec, seed, std)
+    latents, done = known.latents[:, :-1].flatten(0, 1), spec.normalize(known.actions[:, :-1].flatten(0, 1))
 
     def loss(rows: Tensor, generator: torch.Generator) -> Tensor:
         seen = latents[rows] + 0.1 * torch.randn(len(rows), *latents.shape[1:], generator=generator)
@@ -175,72 +128,64 @@ def clone_behaviour(known: Recordings, seed: int, *, updates: int, std: float) -
     return actor
 
 
-class Scripted:
-    """The recordings' own way to the goal, which knows the truth."""
-
-    def __init__(self) -> None:
-        self._pushers: list[Pusher] = []
-        self._position = 0
-
-    def __call__(self, state: State) -> Tensor:
-        if not self._pushers or state.position <= self._position:  # new episodes
-            self._pushers = [Pusher(np.random.default_rng(row), to_goal=True) for row in range(state.batch_size)]
-        self._position = state.position
-        targets = [pusher(row[:7]) for pusher, row in zip(self._pushers, state.heads["truth"].double().numpy(), strict=True)]
-        return torch.tensor([[target.real, target.imag] for target in targets]).float().clamp(MARGIN, ARENA_SIZE - MARGIN)
-
-
 class Bench:
     """Everything that all policies share: the learned world, the simulators, the recordings, the probe."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
-        self.world = World.load(options.world).requires_grad_(False)
-        self.known = Recordings.read(options.data / "train", self.world, options.episodes)
-        where, first, last = ("train", options.episodes, options.episodes + 40) if options.dev else ("val", 0, None)
-        self.held_out = Recordings.read(options.data / where, self.world, last, first=first)
+        folder = Path(options.world) / "world"
+        self.world = World.load(folder if folder.is_dir() else options.world).requires_grad_(False)
+        if self.world.config.action_spaces and self.world.config.action_spec is None:
+            self.world = self.world.with_action_space(options.task)
+        task: Task = PushTask(options.data, self.world) if options.task == "push" else ReacherTask(self.world)
+        self.task = task
+        self.known = task.recordings(self.world, options.episodes, held_out=False)
+        first = options.episodes if options.dev else 0
+        self.held_out = task.recordings(self.world, options.held_out, held_out=not options.dev, first=first)
         self.window = self.world.config.tokenizer.window
-        skip = round(10 / float(self.world.config.rate_hz or 2.5))
-        size = self.world.config.tokenizer.image_size
-        scenes = [PushTScene(size=size, frame_skip=skip) for _ in range(options.batch)]
-        self.real = SeenWorld(scenes, self.world.tokenizer.encode, action_spec=SPEC, window=self.window)
+        scenes = [task.scene() for _ in range(options.batch)]
+        self.real = SeenWorld(scenes, self.world.tokenizer.encode, action_spec=task.action_spec, window=self.window)
         self._clones: dict[int, Actor] = {}
-        self.probe = fit_probe(self.known, updates=4000)
-        error = self.probe(self.held_out.latents) - places(self.held_out.states)
-        self.probe_error = error.unflatten(-1, (2, 2)).norm(dim=-1).mean((0, 1)).tolist()
+        self.probe = fit_probe(self.known, task.scale, updates=4000)
+        error = self.probe(self.held_out.latents) - self.held_out.known
+        self.probe_error = error.unflatten(-1, (-1, 2)).norm(dim=-1).mean((0, 1)).tolist()
         generator = torch.Generator().manual_seed(2**20)
-        self.chosen = self.held_out.draw(options.starts, generator)
+        self.chosen = draw(self.held_out, options.starts, generator)
+
+    def imagined_reward(self, rollout: Rollout) -> Tensor:
+        return self.task.reward(self.probe(rollout.latents)).mean((0, 2))
+
+    def true_reward(self, rollout: Rollout) -> Tensor:
+        return self.task.reward(self.task.known(rollout.heads["truth"])).mean((0, 2))
 
     def imagined_contexts(self, count: int, generator: torch.Generator, siblings: int = 1) -> State:
-        return self.known.prompt(self.world, self.known.draw(count, generator, siblings=siblings))
+        return prompt(self.known, self.world, draw(self.known, count, generator, siblings=siblings))
 
     def real_contexts(self, count: int, generator: torch.Generator, siblings: int = 1) -> State:
-        return self.real.begin(self.known.starts(self.known.draw(count, generator, siblings=siblings), self.window))
+        return self.real.begin(starts(self.known, draw(self.known, count, generator, siblings=siblings), self.window))
 
     def begin(self, seed: int) -> Actor:
         if self.options.scratch:
-            return new_actor(self.known, seed, self.options.std)
+            return new_actor(self.known, self.task.action_spec, seed, self.options.std)
         if seed not in self._clones:
-            self._clones[seed] = clone_behaviour(self.known, seed, updates=4000, std=self.options.std)
+            self._clones[seed] = clone_behaviour(self.known, self.task.action_spec, seed, updates=4000, std=self.options.std)
         return copy.deepcopy(self._clones[seed])
 
     @torch.no_grad()
     def run(self, policy: Policy, *, imagined: bool = False) -> dict[str, list[float]]:
-        """Per held-out start: mean reward over the frames, the block's last distance to the goal, mean coverage (in the simulator)."""
-        found: dict[str, list[float]] = {"returns": [], "away": [], "coverage": []}
+        """Per held-out start: mean reward over the frames, and the last distance to the goal."""
+        found: dict[str, list[float]] = {"returns": [], "away": []}
         for first in range(0, len(self.chosen), self.options.batch):
             some = self.chosen[first : first + self.options.batch]
             world = self.world if imagined else self.real
-            state = self.held_out.prompt(self.world, some) if imagined else self.real.begin(self.held_out.starts(some, self.window))
-            rewards, coverage, where = [], [], torch.zeros(0)
+            state = prompt(self.held_out, self.world, some) if imagined else self.real.begin(starts(self.held_out, some, self.window))
+            rewards, where = [], torch.zeros(0)
             for _ in range(self.options.frames):
                 state = world.step(state, policy(state), seed=first)
-                where = self.probe(state.latent) if imagined else places(state.heads["truth"])
-                rewards.append(reward(where))
-                coverage.append(torch.zeros(len(some)) if imagined else state.heads["truth"][:, 7])
+                where = self.probe(state.latent) if imagined else self.task.known(state.heads["truth"])
+                rewards.append(self.task.reward(where))
             found["returns"] += torch.stack(rewards).mean(0).tolist()
-            found["coverage"] += torch.stack(coverage).mean(0).tolist()
-            found["away"] += (where[:, 2:] - GOAL).norm(dim=-1).tolist()
+            found["away"] += self.task.away(where).tolist()
         return found
 
     def preference(self, seed: int, steps: int, *, real: bool) -> Trained:
@@ -249,7 +194,7 @@ class Bench:
         config = PreferenceConfig(critic=critic, num_rollouts=count, batch_size=o.batch, horizon=o.horizon, rate=o.rate)
         config = replace(config, prior_weight=o.prior_weight, prior_share=o.prior_share, actor_updates=o.updates, siblings=o.siblings)
         world, contexts = (self.real, self.real_contexts) if real else (self.world, self.imagined_contexts)
-        objective = true_reward if real else self.probe.objective
+        objective = self.true_reward if real else self.imagined_reward
         return by_preference(world, partial(contexts, siblings=o.siblings), objective, config, seed=seed, initial=self.begin(seed))
 
     def gradients(self, seed: int, steps: int) -> Trained:
@@ -257,15 +202,15 @@ class Bench:
         count, critic = max(1, steps // (o.batch * (o.horizon + o.horizon // 4))), CriticConfig(discount=o.discount)
         config = WindowConfig(critic=critic, num_updates=count, batch_size=o.batch, window=o.horizon, lead=o.horizon // 2)
         config = replace(config, rate=o.gradient_rate)
-        return by_gradients(self.world, self.imagined_contexts, self.probe.objective, config, seed=seed, initial=self.begin(seed))
+        return by_gradients(self.world, self.imagined_contexts, self.imagined_reward, config, seed=seed, initial=self.begin(seed))
 
 
-STILL, REFERENCE = "standing still", "preference, in the simulator"
+STILL, SCRIPTED, REFERENCE = "standing still", "scripted, knows the truth", "preference, in the simulator"
 FLOORS: dict[str, Callable[[Bench, int], Policy]] = {
-    STILL: lambda bench, seed: lambda state: state.heads["truth"][:, :2],
-    "random actions": lambda bench, seed: _random(seed),
-    "clone of the recordings": lambda bench, seed: bench.begin(seed).eval(),
-    "scripted pusher, knows the truth": lambda bench, seed: Scripted(),
+    STILL: lambda bench, seed: bench.task.still,
+    "random actions": lambda bench, seed: _random(bench.task.action_spec, seed),
+    "where learners begin": lambda bench, seed: bench.begin(seed).eval(),
+    SCRIPTED: lambda bench, seed: bench.task.scripted(),
 }
 LEARNERS: dict[str, Callable[[Bench, int, int], Trained]] = {
     "preference, in imagination": lambda bench, seed, steps: bench.preference(seed, steps, real=False),
@@ -273,12 +218,12 @@ LEARNERS: dict[str, Callable[[Bench, int, int], Trained]] = {
     REFERENCE: lambda bench, seed, steps: bench.preference(seed, steps, real=True),
     "preference, in imagination, 5 times the steps": lambda bench, seed, steps: bench.preference(seed, 5 * steps, real=False),
 }
-ONCE = (STILL, "scripted pusher, knows the truth")  # what no seed changes
+ONCE = (STILL, SCRIPTED)  # what no seed changes
 
 
-def _random(seed: int) -> Policy:
+def _random(spec: ActionSpec, seed: int) -> Policy:
     generator = torch.Generator().manual_seed(seed)
-    return lambda state: MARGIN + (ARENA_SIZE - 2 * MARGIN) * torch.rand(state.batch_size, 2, generator=generator)
+    return lambda state: spec.denormalize(2 * torch.rand(state.batch_size, spec.dim, generator=generator) - 1)
 
 
 def measure(bench: Bench, name: str, seed: int) -> dict[str, Any]:
@@ -298,7 +243,7 @@ def table(records: list[dict[str, Any]]) -> str:
     found = {name: np.array([record["returns"] for record in records if record["name"] == name]) for name in names}
     still, best = found.get(STILL), found.get(REFERENCE)
     generator = np.random.default_rng(0)
-    lines = ["| policy | seeds | steps | s | return | share | share of gain | last distance | coverage | dreamed |", "|" + "---|" * 10]
+    lines = ["| policy | seeds | steps | s | return | share | share of gain | last distance | dreamed |", "|" + "---|" * 9]
 
     def interval(values: list[float]) -> str:
         low, high = np.quantile(values, [0.025, 0.975])
@@ -328,7 +273,7 @@ def table(records: list[dict[str, Any]]) -> str:
             learned = best.mean() > still.mean()  # else there is no gain to have a share of
             cells.append(f"{returns.mean() / best.mean():.2f} ({interval(draws['share'])})")
             cells.append(f"{gain:.2f} ({interval(draws['gain'])})" if learned else "no gain")
-        cells += [f"{np.mean([record[key] for record in mine]):.3g}" for key in ("away", "coverage")]
+        cells.append(f"{np.mean([record['away'] for record in mine]):.3g}")
         cells.append(f"{np.mean([record['dreamed'] for record in mine]):.3f}" if "dreamed" in mine[0] else "")
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
@@ -336,17 +281,21 @@ def table(records: list[dict[str, Any]]) -> str:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder with the stores `train` and `val`")
+    parser.add_argument("--task", default="push", choices=("push", "reacher"))
+    parser.add_argument("--data", type=Path, help="of push: folder with the stores `train` and `val`")
     parser.add_argument("--out", type=Path, required=True, help="folder for the results")
-    parser.add_argument("--world", default="push", help="a learned Push-T world: a folder, or the name of one that comes with the package")
+    parser.add_argument(
+        "--world", default="push", help="a learned world: a folder of it or of its run, or the name of one that comes with the package"
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--steps", type=int, default=20000, help="imagined or real frames per learner")
     parser.add_argument("--episodes", type=int, default=600, help="training episodes that contexts, probe and clone are made of")
+    parser.add_argument("--held-out", type=int, default=40, help="episodes that policies are run from")
     parser.add_argument("--starts", type=int, default=64, help="held-out starts that every policy is run from")
     parser.add_argument("--frames", type=int, default=16, help="frames per run")
     parser.add_argument("--batch", type=int, default=32, help="rollouts side by side")
     parser.add_argument("--horizon", type=int, default=10, help="frames of a rollout, and of a window")
-    parser.add_argument("--std", type=float, default=0.15, help="of actions at the start, in units of half the table")
+    parser.add_argument("--std", type=float, default=0.15, help="of actions at the start, in units of half their bounds")
     parser.add_argument("--rate", type=float, default=1e-3, help="learning rate by preference")
     parser.add_argument("--gradient-rate", type=float, default=1e-3, help="learning rate by gradients")
     parser.add_argument("--prior-weight", type=float, default=0.3)
@@ -358,7 +307,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--dev", action="store_true", help="run from other training episodes, for choosing settings")
     parser.add_argument("--only", nargs="+", help="names of policies to make; all of them by default")
     parser.add_argument("--table", action="store_true", help="print the table of what is there, and make nothing")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.task == "push" and options.data is None:
+        parser.error("the task push needs --data")
+    return options
 
 
 def same_settings(options: argparse.Namespace) -> None:
@@ -379,7 +331,8 @@ def main() -> None:
     if not options.table:
         same_settings(options)
         bench = Bench(options)
-        print(f"probe: disc {bench.probe_error[0]:.1f}, block {bench.probe_error[1]:.1f} units off", flush=True)
+        errors = zip(bench.task.names, bench.probe_error, strict=True)
+        print("probe:", ", ".join(f"{name} {error:.3g} off" for name, error in errors), flush=True)
         for seed in options.seeds:
             for name in options.only or (*FLOORS, *LEARNERS):
                 made = any((record["name"], record["seed"]) == (name, seed) for record in records)

@@ -8,8 +8,11 @@ import torch
 from torch import Tensor
 
 from worldline.control.actor import Actor, ActorConfig, CriticConfig, PreferenceConfig, train_by_preference
+from worldline.envs.balls import Balls
 from worldline.envs.pusht import collect_pusht, pusht_action_spec
-from worldline.envs.seen_world import PushTScene, SeenWorld, Start
+from worldline.envs.record import draw_attributes, simulator_seed
+from worldline.envs.seen_world import PushTScene, SeenWorld, SimulatorScene, Start
+from worldline.envs.zoo import load_domain
 from worldline.interfaces import ActionSpec, Rollout, State
 
 SPEC = ActionSpec(low=(-10.0,), high=(10.0,))
@@ -132,3 +135,27 @@ def test_push_t_goes_on_from_a_recorded_frame_as_the_recording_did() -> None:
         # The contact cache is not part of a state, so what follows a touch is close and not the same.
         torch.testing.assert_close(state.heads["truth"][0, :4], clip.states[index + 1, :4], atol=1.0, rtol=0)
         assert (world.decode(state)[0] - frames[index + 1]).abs().mean() < 0.01
+
+
+def test_a_domain_goes_on_from_a_moment_of_its_episode_to_the_bit() -> None:
+    pytest.importorskip("dm_control", reason="needs dm_control")
+    kind = load_domain("reacher")
+    scene, other = (SimulatorScene(kind(), size=16, frame_skip=3) for _ in range(2))
+    seed, attributes = simulator_seed(4, "train"), draw_attributes(kind, seed=4, split="train")
+    scene.simulator.reset(seed, attributes)
+    actions = np.random.default_rng(0).uniform(-1, 1, (6, 6)).astype(np.float32)
+    for action in actions[:3]:
+        scene.step(action)
+    moment = scene.moment(seed, attributes)
+    for action in actions[3:]:
+        scene.step(action)
+    other.begin(moment)
+    for action in actions[3:]:
+        other.step(action)
+    np.testing.assert_array_equal(other.truth(), scene.truth())
+    np.testing.assert_array_equal(other.picture(), scene.picture())
+
+
+def test_a_domain_that_cannot_go_back_is_no_scene() -> None:
+    with pytest.raises(ValueError, match="cannot be set to a recorded moment"):
+        SimulatorScene(Balls())

@@ -9,12 +9,12 @@ What acts on a learned world's latents is trained or run here exactly as it is i
 
 `SimulatorWorld` is for planners, which go back; here each row is a simulator of its own that only goes forward, as in any real loop.
 
-May import: interfaces, envs.pusht, numpy, torch. Refuses to know: how a tokenizer works, objectives, learners.
+May import: interfaces, envs.pusht, envs.simulator, numpy, torch. Refuses to know: how a tokenizer works, objectives, learners.
 
 Shapes: B rows, W frames that the tokenizer looks at, S tokens, C channels, D components of the ground truth, A action components.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from worldline.envs.pusht import PushT, make_pusht
+from worldline.envs.simulator import Simulator, Value
 from worldline.interfaces import ActionSpec, Rollout, State
 
 
@@ -196,6 +197,62 @@ class PushTScene:
         if self._seen is None:
             raise RuntimeError("call begin before looking")
         return self._seen
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Moment:
+    """A moment of an episode of a zoo domain: what `SimulatorScene` begins at.
+
+    Attributes:
+        seed: that the simulator was reset with.
+        attributes: of the episode.
+        saved: what `Simulator.save` gave.
+    """
+
+    seed: int
+    attributes: Mapping[str, Value]
+    saved: object
+
+
+class SimulatorScene:
+    """A domain of the zoo as a `Scene`; a place is a `Moment`, the truth `Simulator.state`.
+
+    Args:
+        simulator: one that goes back exactly.
+        size: side of the pictures, in pixels.
+        frame_skip: frames of the simulator per frame of the world, whose action is all of theirs side by side.
+
+    Raises:
+        ValueError: if the simulator cannot go back exactly.
+    """
+
+    def __init__(self, simulator: Simulator, *, size: int = 64, frame_skip: int = 1) -> None:
+        if simulator.restores != "exactly":
+            raise ValueError(f"{simulator.name} cannot be set to a recorded moment exactly")
+        self.simulator, self._size, self._frame_skip = simulator, size, frame_skip
+
+    def begin(self, place: Any) -> None:
+        """See `Scene.begin`."""
+        assert isinstance(place, Moment)
+        self.simulator.reset(place.seed, place.attributes)
+        self.simulator.load(place.saved)
+
+    def step(self, action: np.ndarray) -> None:
+        """See `Scene.step`."""
+        for one in action.reshape(self._frame_skip, -1):
+            self.simulator.step(one)
+
+    def picture(self) -> np.ndarray:
+        """See `Scene.picture`."""
+        return self.simulator.render(self._size)
+
+    def truth(self) -> np.ndarray:
+        """See `Scene.truth`."""
+        return self.simulator.state()
+
+    def moment(self, seed: int, attributes: Mapping[str, Value]) -> Moment:
+        """Where the simulator is now, in the episode that it was reset to."""
+        return Moment(seed=seed, attributes=attributes, saved=self.simulator.save())
 
 
 def _picture(scene: Scene) -> Tensor:
