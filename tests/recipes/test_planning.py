@@ -39,7 +39,17 @@ def test_an_episode_is_what_really_happened(world: World) -> None:
     assert torch.equal(episode.frames, replayed)
     assert episode.rate_hz == 5
     assert (episode.num_plans, episode.num_evaluations) == (2, 2 * 16)
+    assert episode.statuses == {"ok": 2}
     torch.testing.assert_close(episode.actions[:3], episode.actions[:1].expand(3, 2))  # holds still while it looks
+
+
+def test_plans_that_did_not_end_well_are_counted(world: World) -> None:
+    broken = World(world.config)
+    with torch.no_grad():
+        broken.dynamics.latent_out.weight.fill_(torch.nan)
+    episode = plan_pusht_episode(broken, seed=4, max_steps=7, planner=PLANNER)
+    assert episode.statuses == {"not finite": 2}
+    assert episode.actions.isfinite().all()
 
 
 def test_what_was_imagined_lies_beside_what_happened(world: World) -> None:

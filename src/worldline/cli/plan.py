@@ -3,6 +3,7 @@
 May import: recipes.planning, control, data, eval, the other files of cli. Refuses to know: how a plan is found.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 
 import torch
@@ -106,6 +107,9 @@ def _text(arguments: Plan, episodes: Sequence[PlannedEpisode], figures: dict) ->
     if "mean_agent_end_interval_px" in figures:
         low, high = figures["mean_agent_end_interval_px"]
         lines.append(f"mean end distance: 95 % interval {low:.1f} to {high:.1f} over {len(episodes)} scenes")
+    statuses = sum((Counter(episode.statuses) for episode in episodes), Counter())
+    if set(statuses) != {"ok"}:
+        lines.append("how the plans ended: " + ", ".join(f"{count} {status}" for status, count in statuses.most_common()))
     return "\n".join([*lines, "", f"wrote {arguments.out}"])
 
 

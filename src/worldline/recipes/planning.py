@@ -6,6 +6,8 @@ Distances are in pixels of the world's frames. Shapes: T actions, H = W the worl
 """
 
 import math
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -65,6 +67,7 @@ class PlannedEpisode:
         num_random: episodes of the random policy.
         num_plans: times that the agent planned.
         num_evaluations: imagined futures that the plans took.
+        statuses: how the searches ended (`Plan.status`), and how many did so.
     """
 
     frames: Tensor
@@ -79,6 +82,7 @@ class PlannedEpisode:
     num_random: int
     num_plans: int
     num_evaluations: int
+    statuses: Mapping[str, int]
 
     def to_dict(self) -> dict[str, Any]:
         """The figures, for JSON."""
@@ -87,6 +91,7 @@ class PlannedEpisode:
             "num_actions": len(self.actions),
             "num_plans": self.num_plans,
             "num_evaluations": self.num_evaluations,
+            "statuses": dict(self.statuses),
             "num_random": self.num_random,
             **{name: asdict(getattr(self, name)) for name in ("start", "end", "random_end")},
         }
@@ -192,6 +197,7 @@ def plan_pusht_episode(
         num_random=num_random,
         num_plans=len(episode.imagined),
         num_evaluations=sum(imagination.plan.num_evaluations for imagination in episode.imagined),
+        statuses=Counter(imagination.plan.status for imagination in episode.imagined),
     )
 
 
