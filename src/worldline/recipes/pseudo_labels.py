@@ -31,7 +31,7 @@ MIN_TRANSITIONS = 100
 MIN_EXPLAINED = 0.5
 """Share of the variance of actions that a model never saw which its guesses must explain."""
 
-MAX_DISAGREEMENT = 0.1
+MAX_DISAGREEMENT = 0.5
 """Mean squared distance of the models from their mean, beside the variance of the actions, up to which a guess counts as a label."""
 
 
