@@ -4,10 +4,15 @@
     python experiments/label_efficiency.py --data data/zoo --domain push --steps 4000 8000 --out runs/labels
 
 The first takes the Push-T episodes that `worldline train push` filmed, and its recipe; the second a domain of a zoo. One tokenizer for all
-points, as it needs no labels. For each share the same world is trained with the labels of that share of the episodes, and the null action
-elsewhere. Beside it stands the route of latent actions: one world trained without any label, at the same cost, and for each share a
-controller, real action -> latent action, fitted on the labels that there are. Measured on the validation episodes of the domain, or on a
-tenth of the store that is held out. Goes on where it was broken off.
+points, as it needs no labels. For each share the same world is trained with the labels of that share of the episodes, by three routes:
+
+    labelled   the null action in the other episodes
+    pseudo     labels in the other episodes from inverse models, which were fitted on the labelled ones (recipes.pseudo_labels); how far
+               they are from the labels that were hidden is measured too
+    latent     one world of latent actions, trained without any label at the same cost, and for each share a controller, real action ->
+               latent action
+
+Measured on the validation episodes of the domain, or on a tenth of the store that is held out. Goes on where it was broken off.
 
 Writes OUT/curve.json and OUT/index.html.
 """
@@ -15,21 +20,24 @@ Writes OUT/curve.json and OUT/index.html.
 import argparse
 import json
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
-from worldline.data import EpisodeStore
+import torch
+
+from worldline.data import EpisodeStore, LatentStore
 from worldline.eval import Windows, evaluate_rollouts, sample_windows
 from worldline.eval.page import Page, chart, paragraph, table
 from worldline.recipes.corpus import Corpus, with_label_share
 from worldline.recipes.latent_actions import ControlledWorld, fit_controller, train_latent_world
 from worldline.recipes.push import push_by_steps
-from worldline.recipes.recipe import Recipe, train_world
+from worldline.recipes.recipe import Recipe, labelled_latents, train_tokenizer, train_world
 from worldline.recipes.zoo import read_zoo, zoo
 from worldline.world import World
 
 SHARES = (1.0, 0.1, 0.03, 0.01, 0.0)
+ROUTES = ("labelled", "pseudo", "latent")
 PROMPT_FRAMES, NUM_FRAMES, NUM_WINDOWS = 4, 16, 128
 
 
@@ -57,7 +65,7 @@ def main() -> None:
     parser.add_argument("--image-size", type=int, default=64)
     parser.add_argument("--steps", type=int, nargs=2, default=(4000, 8000), help="of the tokenizer and of the dynamics")
     parser.add_argument("--shares", type=float, nargs="+", default=SHARES)
-    parser.add_argument("--no-latent-actions", action="store_true")
+    parser.add_argument("--routes", nargs="+", default=ROUTES, choices=ROUTES)
     parser.add_argument("--num-workers", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
@@ -65,8 +73,12 @@ def main() -> None:
     points = []
     for share in sorted(arguments.shares, reverse=True):
         at_share = replace(subject, recipe=replace(subject.recipe, label_share=share))
-        points.append({"share": share, **_labelled(at_share, arguments)})
-        if share and not arguments.no_latent_actions:
+        points.append({"share": share})
+        if share in (0, 1) or "labelled" in arguments.routes:
+            points[-1]["labelled"] = _labelled(at_share, arguments)
+        if 0 < share < 1 and "pseudo" in arguments.routes:
+            points[-1]["pseudo"] = _pseudo(at_share, arguments)
+        if share and "latent" in arguments.routes:
             points[-1]["latent"] = _latent(at_share, arguments)
         print(json.dumps(points[-1]), flush=True)
     curve = {"settings": {name: str(value) for name, value in vars(arguments).items()}, "points": points}
@@ -88,13 +100,44 @@ def _subject(arguments: argparse.Namespace) -> Subject:
 
 
 def _labelled(subject: Subject, arguments: argparse.Namespace) -> dict[str, Any]:
-    folder = arguments.out / f"share_{subject.recipe.label_share:g}"
-    base = arguments.out / "share_1"
+    folder = _folder_of(arguments, f"share_{subject.recipe.label_share:g}")
+    recipe = replace(subject.recipe, infers_labels=False)
+    world = train_world(recipe, subject.corpus, folder, num_workers=arguments.num_workers, seed=arguments.seed)
+    return _figures(world, subject.windows)
+
+
+def _pseudo(subject: Subject, arguments: argparse.Namespace) -> dict[str, Any]:
+    folder = _folder_of(arguments, f"pseudo_{subject.recipe.label_share:g}")
+    recipe = replace(subject.recipe, infers_labels=True)
+    world = train_world(recipe, subject.corpus, folder, num_workers=arguments.num_workers, seed=arguments.seed)
+    tokenizer, _ = train_tokenizer(recipe, subject.corpus, folder, arguments.num_workers, arguments.seed)
+    latents, reports = labelled_latents(recipe, tokenizer, subject.corpus, folder, arguments.seed)
+    return _figures(world, subject.windows) | {
+        "inferred": asdict(reports[""]),
+        "hidden_labels_explained": _hidden_explained(subject.train, latents.stores[""]),
+    }
+
+
+def _hidden_explained(store: EpisodeStore, latents: LatentStore) -> list[float] | None:
+    """R2 of each component of the inferred labels over the ones that were hidden; None if nothing was inferred."""
+    true = [store.rows("actions", episode) for episode in store.episodes]
+    found = [latents.rows("actions", episode) for episode in latents.episodes]
+    pairs = [(a, b) for a, b in zip(true, found, strict=True) if a is not None and b is not None and not torch.equal(a, b)]
+    if not pairs:
+        return None
+    actions, inferred = (torch.cat(side) for side in zip(*pairs, strict=True))
+    known = inferred.isfinite().all(-1)
+    error = (inferred - actions)[known].square().mean(0)
+    return (1 - error / actions[known].var(0, correction=0)).tolist()
+
+
+def _folder_of(arguments: argparse.Namespace, name: str) -> Path:
+    """The folder of a run, with the tokenizer and the latents of the run that has all labels."""
+    folder, base = arguments.out / name, arguments.out / "share_1"
     if folder != base and (base / "latents").is_dir() and not folder.exists():
         shutil.copytree(base / "tokenizer", folder / "tokenizer")
         (folder / "latents").symlink_to((base / "latents").absolute())
-    world = train_world(subject.recipe, subject.corpus, folder, num_workers=arguments.num_workers, seed=arguments.seed)
-    return _figures(world, subject.windows)
+    return folder
 
 
 def _latent(subject: Subject, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -121,16 +164,18 @@ def _figures(world: World, windows: Windows) -> dict[str, Any]:
 
 
 def _write_page(arguments: argparse.Namespace, points: list[dict[str, Any]]) -> Path:
-    curves: dict[str, list[float | None]] = {"labels on a share": [point["gain_db"] for point in points]}
-    if any("latent" in point for point in points):
-        curves["latent actions, controller on a share"] = [point["latent"]["gain_db"] if "latent" in point else None for point in points]
+    names = {"labelled": "labels on a share", "pseudo": "the others inferred", "latent": "latent actions, controller on a share"}
+    names = {route: name for route, name in names.items() if any(route in point for point in points)}
+    curves: dict[str, list[float | None]] = {
+        name: [point[route]["gain_db"] if route in point else None for point in points] for route, name in names.items()
+    }
     page = Page(
         "Labels that a world needs", f"{arguments.data.name}, {arguments.size}, {arguments.steps[1]:,} steps, seed {arguments.seed}."
     )
     rows = []
     for point in points:
-        both = (point, point.get("latent"))
-        cells = ["" if one is None else f"{one['gain_db']:+.2f} ({one['shuffled_action_ratio'] or 1:.2f})" for one in both]
+        found = [point.get(route) for route in names]
+        cells = ["" if one is None else f"{one['gain_db']:+.2f} ({one['shuffled_action_ratio'] or 1:.2f})" for one in found]
         rows.append((f"{point['share']:.0%}", *cells))
     caption = f"Gain over copying the last frame under the true actions, mean of {NUM_FRAMES} frames, {NUM_WINDOWS} windows."
     places = [float(len(points) - index) for index in range(len(points))]
@@ -138,7 +183,7 @@ def _write_page(arguments: argparse.Namespace, points: list[dict[str, Any]]) -> 
         "Gain by share of labels",
         paragraph(caption + " In brackets the shuffled-action ratio. One training run each: no interval over runs."),
         chart(curves, caption, x=places, x_label="points, from the smallest share to the largest", y_label="gain, dB"),
-        table(("labels", "labelled, dB", "latent actions, dB"), rows),
+        table(("labels", *(f"{name}, dB" for name in names.values())), rows),
         anchor="curve",
     )
     return page.write(arguments.out / "index.html")

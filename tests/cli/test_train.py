@@ -86,6 +86,17 @@ def test_a_run_may_go_on_from_another_ones_world(run: Path, videos: Path, tmp_pa
     assert "leave --size away" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("infers", [True, False])
+def test_where_some_videos_have_labels_the_card_says_what_became_of_the_others(videos: Path, tmp_path: Path, infers: bool) -> None:
+    drives, out = tmp_path / "drives", tmp_path / "run"
+    shutil.copytree(videos, drives)
+    (drives / "square_0.csv").write_text("\n".join(["frame,steering", *(f"{time},{time % 5 - 2}" for time in range(40))]))
+    assert main(command(drives, out, "--action-columns", "steering", *(() if infers else ("--no-infer-labels",)))) == 0
+    provenance = World.load(out / "world").config.provenance
+    expected = "none: 39 known actions, fewer than 100, teach too little" if infers else None
+    assert provenance.get("inferred action labels") == expected
+
+
 def test_another_command_does_not_go_on_with_the_run(run: Path, videos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(command(videos, run, "--seed", "1")) == 2
     assert "seed was 0 and is 1" in capsys.readouterr().err

@@ -150,6 +150,24 @@ def test_unlabelled_video_gives_no_actions(tmp_path: Path, make_clip: MakeClip) 
     assert [batch.actions, batch.action_mask, batch.rewards, batch.reward_mask, loader.action_spec] == [None] * 5
 
 
+@pytest.mark.parametrize("frame_skip", [1, 2])
+def test_a_label_that_is_no_number_is_unknown(store: EpisodeStore, frame_skip: int) -> None:
+    holes = EpisodeStore(store.folder, store.episodes, dict(store.arrays), store.action_spec, "with holes")
+    actions = store.arrays["actions"].clone()
+    actions[::5, 0] = torch.nan
+    holes.arrays["actions"] = actions
+    given, whole = (Loader(one, batch_size=32, num_frames=4, frame_skip=frame_skip).batch(0) for one in (holes, store))
+    assert given.actions is not None
+    assert given.action_mask is not None
+    assert whole.actions is not None
+    assert whole.action_mask is not None
+    assert given.actions.isfinite().all()
+    assert torch.equal(given.actions[given.action_mask], whole.actions[given.action_mask])
+    assert not (given.action_mask & ~whole.action_mask).any()
+    lost = float(given.action_mask.sum() / whole.action_mask.sum())
+    assert 0.6 / frame_skip < lost < 1 - 0.1 * frame_skip
+
+
 def test_too_short_episodes_and_bad_numbers_say_what_to_change(store: EpisodeStore) -> None:
     with pytest.raises(ValueError, match=r"7 frames x frame_skip 2 = 14 recorded frames, the longest of 5 episodes has 13"):
         Loader(store, batch_size=2, num_frames=7, frame_skip=2)

@@ -1,5 +1,6 @@
 """Rollout figures on worlds whose quality is known: a perfect one, one that ignores actions, one that copies its last frame."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -132,6 +133,31 @@ def test_unlabelled_windows_have_no_ratio(windows):
     report = evaluated(Unlabelled(), Windows(prompt=windows.prompt, future=windows.future, actions=None))
     assert report.shuffled_action_ratio is None
     assert report.shuffled_action_interval is None
+
+
+def test_a_world_with_actions_is_led_by_none_where_they_are_unknown(windows):
+    class Unled(FilmedPointMass):
+        def rollout(self, state, actions, *, samples=1, noise=None, seed=None):
+            raise AssertionError("there are no actions to roll out")
+
+        def step(self, state, action, *, noise=None, seed=None):
+            assert action is None
+            return super().step(state, torch.zeros(state.batch_size, 2), noise=noise, seed=seed)
+
+    unknown = Windows(prompt=windows.prompt, future=windows.future, actions=None)
+    still = replace(windows, actions=windows.prompt.new_zeros(len(windows), 7, 2))
+    torch.testing.assert_close(imagine(Unled(), unknown), imagine(FilmedPointMass(), still), atol=0.02, rtol=0)  # ty: ignore[invalid-argument-type]
+    assert evaluated(Unled(), unknown).shuffled_action_ratio is None
+
+
+def test_windows_are_of_labelled_episodes_where_there_are_any(tmp_path):
+    clips = [clip if index % 4 == 0 else replace(clip, actions=None) for index, clip in enumerate(film(12))]
+    store = EpisodeStore.build(tmp_path / "films", clips)
+    windows = sample_windows(store, prompt_frames=3, num_frames=5, num_windows=32)
+    assert windows.actions is not None
+    assert windows.num_episodes <= 3
+    bare = EpisodeStore.build(tmp_path / "bare", [replace(clip, actions=None) for clip in clips])
+    assert sample_windows(bare, prompt_frames=3, num_frames=5, num_windows=8).actions is None
 
 
 def test_chunks_do_not_change_what_is_imagined(windows):

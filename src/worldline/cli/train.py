@@ -26,7 +26,8 @@ _LONGEST_WINDOW = 12
 _DEFAULT_MINUTES = 60.0
 _RECORD = "command.json"
 _MAY_CHANGE = ("json", "num_workers", "out")  # a folder may be moved
-_SINCE = {"data": None, "only": [], "steps": None, "label_share": 1.0, "start": None}  # what runs from before these options did
+# what runs from before these options did
+_SINCE = {"data": None, "only": [], "steps": None, "label_share": 1.0, "start": None, "infer_labels": False}
 _BY_NAME = ("push", "zoo", "balls")
 
 
@@ -167,7 +168,7 @@ def _recipe(arguments: Train, train: EpisodeStore, held_out: EpisodeStore) -> Re
             context_frames=min(_LONGEST_WINDOW, longest),
             minutes=_DEFAULT_MINUTES if minutes is None else minutes,
         )
-        return replace(recipe, label_share=arguments.label_share)
+        return replace(recipe, label_share=arguments.label_share, infers_labels=arguments.infer_labels)
     named = {"push": push, "droid": droid, "cars": cars}[arguments.recipe]
     shares = {}
     if minutes is not None:
@@ -175,7 +176,8 @@ def _recipe(arguments: Train, train: EpisodeStore, held_out: EpisodeStore) -> Re
         shares = {"tokenizer_minutes": first, "dynamics_minutes": minutes - first}
     recipe = named(**shares)
     tokenizer = replace(recipe.tokenizer, image_size=arguments.image_size, grid=arguments.image_size // _PATCH)
-    return replace(recipe, tokenizer=tokenizer, size=arguments.size or recipe.size, label_share=arguments.label_share)
+    labels = {"label_share": arguments.label_share, "infers_labels": arguments.infer_labels}
+    return replace(recipe, tokenizer=tokenizer, size=arguments.size or recipe.size, **labels)
 
 
 def _text(arguments: Train, figures: dict[str, Any]) -> str:

@@ -50,7 +50,9 @@ class Train:
         size: of the network: nano 1M parameters, tiny 6M, small 30M, base 150M, large 1B.
         minutes: training time; each recipe has its own default.
         steps: of zoo and balls: optimiser steps of the tokenizer and of the dynamics, in place of the recipe's own.
-        label_share: share of the training episodes that keep their action labels; the rest is trained on as video without actions.
+        label_share: share of the training episodes that keep their action labels; of the rest they are unknown.
+        infer_labels: where only some episodes have action labels, infer the others' from the frames, if those teach how; otherwise, and
+            with --no-infer-labels, the others are trained on as video without actions.
         held_out: the sources to keep for measuring, by name, or one fraction of them.
         held_out_folders: hold out whole sub-folders rather than single videos; stricter where a folder is one scene.
         rate_hz: frames per second of the world; at a low rate more happens from frame to frame.
@@ -73,6 +75,7 @@ class Train:
     minutes: float | None = None
     steps: tuple[int, int] | None = None
     label_share: float = 1.0
+    infer_labels: bool = True
     held_out: tuple[str, ...] = ("0.1",)
     held_out_folders: FlagCreatePairsOff[bool] = False
     rate_hz: float = 5.0

@@ -4,6 +4,7 @@ May import: recipes, the other files of cli. Refuses to know: how training works
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ def run(arguments: Train, *, start: World | None = None, before: Callable[[], No
         steps=arguments.steps,
         label_share=arguments.label_share,
     )
+    recipe = replace(recipe, infers_labels=arguments.infer_labels)
     data, only = arguments.data, arguments.only
     if arguments.recipe == "balls":
         if only:

@@ -136,11 +136,18 @@ class Loader(BatchStream):
         }
 
     def _labels(self, name: str, rows: Tensor, episodes: np.ndarray) -> tuple[Tensor | None, Tensor | None]:
-        """Labels (B, T * k, A), zero where unknown, and which frames have them (B, T); None when no row of the batch has."""
+        """Labels (B, T * k, A), zero where unknown, and which frames have them (B, T); None when no row of the batch has.
+
+        A frame is labelled where its episode is and all k of its rows are finite: not a number is a label that nobody knows.
+        """
         known = self._labelled[name][torch.from_numpy(episodes)]
         if not known.any():
             return None, None
-        return self._gather(name, rows), known[:, None].expand(-1, self.num_frames).clone()
+        found = self._gather(name, rows)
+        finite = found.isfinite().all(-1)
+        if not finite.all():
+            found = torch.where(finite[..., None], found, 0)
+        return found, known[:, None] & finite.unflatten(1, (self.num_frames, self.frame_skip)).all(-1)
 
     def _gather(self, name: str, rows: Tensor) -> Tensor:
         array = self.store.video if name == "video" else self.store.arrays[name]

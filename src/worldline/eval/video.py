@@ -16,6 +16,7 @@ from torch import Tensor
 
 from worldline.data import ArrayStore, Loader
 from worldline.eval.metrics import bootstrap_interval, copy_last, linear_extrapolation, psnr_of_error, random_frames, ssim
+from worldline.interfaces import Rollout, State
 from worldline.world import World
 
 
@@ -96,7 +97,12 @@ class VideoReport:
 def sample_windows(
     store: ArrayStore, *, prompt_frames: int, num_frames: int, num_windows: int, frame_skip: int = 1, seed: int = 0
 ) -> Windows:
-    """Random windows of a held-out store of pixels, always the same for one seed."""
+    """Random windows of a held-out store of pixels, always the same for one seed; of labelled episodes alone, if there are any, so that all
+    windows have actions or none has."""
+    span = (prompt_frames + num_frames) * frame_skip
+    labelled = [episode for episode in store.episodes if "actions" in episode.labels and episode.num_frames >= span]
+    if 0 < len(labelled) < len(store):
+        store = type(store)(store.folder, labelled, store.arrays, store.action_spec, store.fingerprint)
     loader = Loader(store, batch_size=num_windows, num_frames=prompt_frames + num_frames, frame_skip=frame_skip, seed=seed)
     batch = loader.batch(0)
     if batch.frames is None:
@@ -116,11 +122,12 @@ def sample_windows(
 def imagine(world: World, windows: Windows, *, shuffled: bool = False, seed: int = 0, chunk: int = 32) -> Tensor:
     """What the world makes of each window, (B, T, 3, H, W) on the CPU.
 
-    It is prompted, then rolled out under the true actions, or under another window's.
+    It is prompted, then rolled out under the true actions, or under another window's; where they are unknown, under the null action.
     Windows that differ only by `shuffled` share prompt and noise, so nothing but the actions to come differs.
     """
     first = windows.prompt.shape[1] - 1
     future_actions = None if windows.actions is None else windows.actions[:, first:]
+    unknown = windows.actions is None and world.action_spec is not None
     if future_actions is None or world.action_spec is None:
         future_actions = torch.zeros(len(windows), windows.future.shape[1], 0)
     if shuffled:
@@ -130,7 +137,10 @@ def imagine(world: World, windows: Windows, *, shuffled: bool = False, seed: int
         rows = slice(start, start + chunk)
         known = None if windows.actions is None or world.action_spec is None else windows.actions[rows, :first]
         state = world.prompt(windows.prompt[rows], known)
-        frames.append(world.decode(world.rollout(state, future_actions[rows], seed=seed))[0].float().cpu())
+        if unknown:
+            frames.append(_unled(world, state, windows.future.shape[1], seed))
+        else:
+            frames.append(world.decode(world.rollout(state, future_actions[rows], seed=seed))[0].float().cpu())
     return torch.cat(frames)
 
 
@@ -175,6 +185,15 @@ def _episodes_of(loader: Loader) -> Tensor:
     latents = same.batch(0).latents
     assert latents is not None
     return latents[:, 0, 0].long()
+
+
+def _unled(world: World, state: State, num_frames: int, seed: int) -> Tensor:
+    """The next frames (B, T, 3, H, W) while nobody says what is done: the null action, step by step."""
+    latents = []
+    for index in range(num_frames):
+        state = world.step(state, None, seed=seed + index)
+        latents.append(state.latent)
+    return world.decode(Rollout(latents=torch.stack(latents, dim=1)[None], actions=None, state=state))[0].float().cpu()
 
 
 def _squared_error(predicted: Tensor, true: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from worldline.dynamics import Dynamics, SamplerConfig, ShortcutConfig, Shortcut
 from worldline.interfaces import Batch
 from worldline.recipes.corpus import Corpus, with_label_share
 from worldline.recipes.flops import training_flops_per_frame
+from worldline.recipes.pseudo_labels import PseudoLabels, infer_labels
 from worldline.recipes.start import flops_of, frozen_tokenizer, provenance_of, take_weights
 from worldline.tokenizer import Tokenizer, TokenizerConfig, TokenizerObjective, pixel_metric
 from worldline.train import TrainConfig, TrainReport, to_device, train
@@ -49,7 +50,9 @@ class Recipe:
         packing: patches along a side of a token of the dynamics, see `DynamicsConfig`.
         frame_skip: recorded frames per frame of the world; the actions in between are put side by side. Of a single store: a `Corpus`
             brings its own.
-        label_share: share of the episodes that keep their action labels; the others are trained on as video without actions.
+        label_share: share of the episodes that keep their action labels; to the others they are unknown.
+        infers_labels: where a part of a store's episodes has labels, infer the others' from the frames (`recipes.pseudo_labels`) if that
+            part teaches how; unknown actions are the null action.
         measured_frames: (prompt, predicted) frames that the finished world is measured on; a third and two thirds of a training window if
             None.
         tracks_agent: also measure where Push-T's agent and block are in the imagined frames.
@@ -69,6 +72,7 @@ class Recipe:
     packing: int = 1
     frame_skip: int = 1
     label_share: float = 1.0
+    infers_labels: bool = True
     measured_frames: tuple[int, int] | None = None
     tracks_agent: bool = False
 
@@ -124,9 +128,7 @@ def train_world(
     else:
         recipe = _going_on(recipe, start)
         tokenizer, tokenizer_cost = frozen_tokenizer(start), Cost(num_frames=0, flops=flops_of(start), minutes=0)
-    latents = corpus.mapped(
-        lambda each: with_label_share(encode_store(tokenizer, each, folder / "latents"), recipe.label_share, seed=seed),
-    )
+    latents, inferred = labelled_latents(recipe, tokenizer, corpus, folder, seed)
     torch.manual_seed(seed)
     config = world_config(recipe, corpus)
     dynamics = Dynamics(config.dynamics)
@@ -156,6 +158,8 @@ def train_world(
     }
     if recipe.label_share < 1:
         provenance["share of episodes with action labels"] = recipe.label_share
+    for name, report in inferred.items():
+        provenance[f"inferred action labels{f' of {name}' if name else ''}"] = str(report)
     world = World(dataclasses.replace(config, provenance=provenance), tokenizer, dynamics)
     world.save_pretrained(folder / "world")
     return world
@@ -174,6 +178,22 @@ def _going_on(recipe: Recipe, start: World) -> Recipe:
         dynamics_training=dataclasses.replace(recipe.dynamics_training, duration_seconds=first + second),
         shortcut=dataclasses.replace(recipe.shortcut, **after),
     )
+
+
+def labelled_latents(
+    recipe: Recipe, tokenizer: Tokenizer, corpus: Corpus[EpisodeStore], folder: Path, seed: int
+) -> tuple[Corpus[LatentStore], dict[str, PseudoLabels]]:
+    """The latents of each store with the labels that the dynamics train on, and by name what was inferred where only a part was known."""
+    stores: dict[str, LatentStore] = {}
+    reports: dict[str, PseudoLabels] = {}
+    for name, store in corpus.stores.items():
+        stores[name] = with_label_share(encode_store(tokenizer, store, folder / "latents"), recipe.label_share, seed=seed)
+        if recipe.infers_labels:
+            skip, device = corpus.frame_skips[name], tokenizer.encoder_position.device
+            stores[name], report = infer_labels(store, stores[name], folder / "labels", frame_skip=skip, device=device, seed=seed)
+            if report is not None:
+                reports[name] = report
+    return Corpus(stores=stores, frame_skips=corpus.frame_skips), reports
 
 
 def metric_of(recipe: Recipe, tokenizer: Tokenizer, latents: Corpus[LatentStore], seed: int) -> torch.Tensor | None:
