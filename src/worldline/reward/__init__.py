@@ -10,7 +10,7 @@ May import: torch and `worldline.interfaces`. Refuses to know: planners, pixels,
 from worldline.reward.actions import Effort, NearData, Smoothness
 from worldline.reward.compose import Composable, Product, Sum, Term
 from worldline.reward.constraint import AtLeast, AtMost, Penalty
-from worldline.reward.goal import GoalClip, GoalLatent, moving_token_weights
+from worldline.reward.goal import GoalClip, GoalLatent, moving_token_weights, nearest
 from worldline.reward.head import RewardHead
 from worldline.reward.temporal import FramesToGoal, TemporalDistance, TemporalDistanceConfig
 
@@ -32,4 +32,5 @@ __all__ = [
     "TemporalDistanceConfig",
     "Term",
     "moving_token_weights",
+    "nearest",
 ]

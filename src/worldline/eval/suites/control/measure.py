@@ -78,7 +78,8 @@ def measure_control(world: World | None, plan: ControlPlan, folder: Path, *, pro
     rate = None if world is None else world.config.rate_hz
     steps = None if world is None else world.sampler.num_steps
     setup = {"world": name, "rate_hz": rate, "steps": steps, "size": size, "seed": plan.seed, "horizon": plan.horizon}
-    records = Records(folder, setup | {"execute": plan.execute, "prompt_frames": plan.prompt_frames})
+    # "nearest": attempts that were made for another objective are no part of this.
+    records = Records(folder, setup | {"execute": plan.execute, "prompt_frames": plan.prompt_frames, "objective": "nearest"})
     parts, missing = [], {}
     for environment in plan.environments:
         task = TASKS[environment]
@@ -186,6 +187,7 @@ def _attempts(stage: _Stage, trial: Trial, pairs: Sequence[Pair]) -> dict[Key, A
                     pair,
                     solve,
                     budget=plan.budget_for(trial.scene.offset),
+                    horizon=horizon,
                     execute=plan.execute_for(horizon),
                     seed=seed,
                     size=stage.size,

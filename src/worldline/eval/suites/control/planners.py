@@ -75,7 +75,8 @@ def _cem(world: World, objective: Objective, horizon: int, num_rollouts: int, ba
         horizon=horizon,
         num_candidates=split.num_candidates,
         num_iterations=split.num_iterations,
-        num_elites=max(1, split.num_candidates // 10),
+        # A fifth, as in `control.sizing`: a tenth of the candidates of a small budget is one or two, which is no Gaussian.
+        num_elites=max(1, split.num_candidates // 5),
         correlation=0.5,
         batch_size=batch_size,
     )

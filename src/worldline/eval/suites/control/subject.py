@@ -18,7 +18,7 @@ from worldline.eval.suites.control.pairs import Pair, goal_tensor
 from worldline.eval.suites.control.tasks import StateGoal, Task
 from worldline.interfaces import Objective, Rollout, State
 from worldline.interfaces import World as AnyWorld
-from worldline.reward import GoalLatent, moving_token_weights
+from worldline.reward import GoalLatent
 from worldline.world import World
 
 
@@ -45,6 +45,11 @@ class Packing:
         groups = actions.reshape(-1, self.frame_skip, self.num_components)
         return groups.mean(1) if self.held else groups.reshape(len(groups), -1)
 
+    def hold(self, action: np.ndarray, num_frames: int) -> Tensor:
+        """An action (a,) of the simulator, done again and again for frames of the world: (num_frames, A), float32."""
+        again = np.repeat(np.asarray(action, np.float32)[None], num_frames * self.frame_skip, axis=0)
+        return torch.from_numpy(self.pack(again))
+
 
 @dataclass(kw_only=True, slots=True)
 class History:
@@ -66,6 +71,13 @@ class History:
         self.actions.append(action)
         self.taken.append(action)
         self.frames.append(frame)
+
+    def hold(self, packing: Packing, num_frames: int) -> Tensor | None:
+        """A first plan (num_frames, A): the latest action again and again; None if there is none.
+
+        Where actions are places to go to, the middle of the bounds is a jump across the table; what was done last is near what comes next.
+        """
+        return packing.hold(self.actions[-1], num_frames) if self.actions else None
 
 
 class Subject(Protocol):
@@ -118,9 +130,8 @@ class LearnedSubject:
 
     @torch.no_grad()
     def objective(self, pair: Pair, state: State) -> Objective:
-        """See `Subject.objective`: in latents, tokens weighted by how much they differ between start and goal."""
-        goal = self.goal_latent(pair)
-        return GoalLatent(goal, over_time="mean", token_weights=moving_token_weights(torch.stack([state.latent[0], goal])))
+        """See `Subject.objective`: in latents, of the frame that comes nearest, since a pair is solved by being there once."""
+        return GoalLatent(self.goal_latent(pair), over_time="nearest")
 
     @torch.no_grad()
     def goal_latent(self, pair: Pair) -> Tensor:
