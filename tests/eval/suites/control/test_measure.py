@@ -101,7 +101,7 @@ def test_attempts_are_repeatable(slide: Task, knowing_world: Any) -> None:
     subject = LearnedSubject(knowing_world, simulator, prompt_frames=3)
 
     def solve(state: Any, objective: Any) -> Any:
-        return make_planner("cem", knowing_world, objective, horizon=5, frame_evaluations=200, batch_size=64)
+        return make_planner("cem", knowing_world, objective, horizon=5, frame_evaluations=1000, batch_size=64)
 
     runs = [try_pair(subject, slide, simulator, pair, solve, budget=20, horizon=5, execute=2, seed=1, size=24) for _ in range(2)]
     assert (runs[0][1].real == runs[1][1].real).all()

@@ -18,7 +18,7 @@ from worldline.eval.suites.control.pairs import Pair, goal_tensor
 from worldline.eval.suites.control.tasks import StateGoal, Task
 from worldline.interfaces import Objective, Rollout, State
 from worldline.interfaces import World as AnyWorld
-from worldline.reward import GoalLatent
+from worldline.reward import GoalPicture
 from worldline.world import World
 
 
@@ -35,6 +35,11 @@ class Packing:
     frame_skip: int
     held: bool
     num_components: int
+
+    @property
+    def actions_per_frame(self) -> int:
+        """Actions (a,) that lie side by side in one of the world."""
+        return 1 if self.held else self.frame_skip
 
     def unpack(self, action: np.ndarray) -> np.ndarray:
         """An action (A,) of the world -> (frame_skip, a)."""
@@ -130,8 +135,8 @@ class LearnedSubject:
 
     @torch.no_grad()
     def objective(self, pair: Pair, state: State) -> Objective:
-        """See `Subject.objective`: in latents, of the frame that comes nearest, since a pair is solved by being there once."""
-        return GoalLatent(self.goal_latent(pair), over_time="nearest")
+        """See `Subject.objective`: between pictures, of the frame that comes nearest, since a pair is solved by being there once."""
+        return GoalPicture(self.goal_latent(pair), state.latent[0], self.world.decode)
 
     @torch.no_grad()
     def goal_latent(self, pair: Pair) -> Tensor:
@@ -198,8 +203,8 @@ def plain_packing(simulator: Simulator) -> Packing:
 
 def frame_costs(objective: Objective, latents: Tensor) -> list[float]:
     """The cost of each of latents (T, S, C) by itself: minus the objective's score of it."""
-    scores = [objective(_alone(latent)) for latent in latents]
-    return [-float(score) for score in scores]
+    with torch.no_grad():
+        return [-float(objective(_alone(latent))) for latent in latents]
 
 
 def _alone(latent: Tensor) -> Rollout:
