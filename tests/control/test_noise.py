@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from worldline.control import CEM, CEMConfig, FittedNoise, PowerLawNoise
+from worldline.control.noise import CorrelatedNoise, SideBySide
 from worldline.interfaces import ActionSpec
 from worldline.testing import LinearQuadraticWorld
 
@@ -76,3 +77,19 @@ def test_unusable_data_says_what_is_needed():
         FittedNoise(-torch.eye(4), 2)
     with pytest.raises(ValueError, match=r"give \(D \* A, D \* A\)"):
         FittedNoise(torch.eye(5), 2)
+
+
+def test_actions_side_by_side_are_drawn_one_after_the_other():
+    """Three actions of two components in each of the plan's: the last of one and the first of the next are neighbours."""
+    drawn = SideBySide(CorrelatedNoise(0.8), 3).draw((20000, 4, 6), generator=generator(), like=LIKE)
+    assert drawn.shape == (20000, 4, 6)
+    steps = drawn.reshape(20000, 12, 2)
+    assert torch.equal(steps, CorrelatedNoise(0.8).draw((20000, 12, 2), generator=generator(), like=LIKE))
+    neighbours = (steps[:, 1:] * steps[:, :-1]).mean((0, 2))
+    torch.testing.assert_close(neighbours, torch.full_like(neighbours, 0.8), rtol=0, atol=0.02)
+
+
+@pytest.mark.parametrize(("count", "said"), [(0, "at least 1"), (4, "not 4 side by side")])
+def test_actions_that_do_not_divide_are_refused(count, said):
+    with pytest.raises(ValueError, match=said):
+        SideBySide(CorrelatedNoise(0.8), count).draw((2, 4, 6), generator=generator(), like=LIKE)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from worldline.interfaces import Objective, Rollout, State
-from worldline.reward import GoalLatent, moving_token_weights
+from worldline.reward import GoalLatent, moving_token_weights, nearest
 
 GENERATOR = torch.Generator().manual_seed(0)
 LATENTS = torch.randn(2, 3, 4, 5, 6, generator=GENERATOR, dtype=torch.float64)  # M, B, T, S, C
@@ -33,21 +33,37 @@ def test_absolute_distance_over_time_with_a_heavier_end():
     torch.testing.assert_close(scores, expected)
 
 
+def test_the_nearest_frame_counts_for_nine_tenths_in_each_sample():
+    scores = GoalLatent(GOAL, over_time="nearest", token_weights=torch.arange(5.0))(rollout_of(LATENTS))
+    per_frame = ((LATENTS - GOAL).square().mean(-1) * torch.arange(5.0, dtype=torch.float64) / 2).mean(-1)
+    torch.testing.assert_close(scores, -(0.9 * per_frame.amin(2) + 0.1 * per_frame.mean(2)).mean(0))
+
+
+def test_a_detour_that_passes_the_goal_beats_staying_near_it_and_the_earlier_one_wins():
+    goal, away = torch.zeros(5, 6), torch.ones(5, 6)
+    far, near = 3 * away, 0.5 * away
+    plans = torch.stack([torch.stack([far, far, goal]), torch.stack([near, near, near]), torch.stack([far, goal, near])])[None]
+    scores = GoalLatent(goal, over_time="nearest")(rollout_of(plans))
+    assert scores[2] > scores[0]
+    assert GoalLatent(goal, over_time="mean")(rollout_of(plans)).argmax() == 1
+    assert nearest(torch.tensor([[0.0, 2.0], [1.0, 1.0]])).tolist() == pytest.approx([0.1, 1.0])
+
+
 def test_reaching_the_goal_is_best_and_scores_zero():
     at_goal = GOAL.expand(1, 1, 2, 5, 6)
-    for objective in (GoalLatent(GOAL), GoalLatent(GOAL, over_time="mean", distance="mae")):
+    for objective in (GoalLatent(GOAL), GoalLatent(GOAL, over_time="mean", distance="mae"), GoalLatent(GOAL, over_time="nearest")):
         assert objective(rollout_of(at_goal)).item() == 0
         assert objective(rollout_of(at_goal + 0.01)).item() < 0
 
 
-@pytest.mark.parametrize("over_time", ["final", "mean"])
+@pytest.mark.parametrize("over_time", ["final", "mean", "nearest"])
 def test_gradient_reaches_the_latents(over_time):
     latents = LATENTS.clone().requires_grad_()
     objective = GoalLatent(GOAL, over_time=over_time, token_weights=torch.arange(5.0))
     assert torch.autograd.gradcheck(lambda x: objective(rollout_of(x)), (latents,))
     (gradient,) = torch.autograd.grad(objective(rollout_of(latents)).sum(), latents)
     assert (gradient[..., 0, :] == 0).all()  # the first token weighs nothing
-    assert (gradient[:, :, 0, 1:] != 0).any() == (over_time == "mean")
+    assert (gradient[:, :, 0, 1:] != 0).any() == (over_time != "final")
 
 
 def test_a_small_moving_thing_counts_with_token_weights():
@@ -76,7 +92,7 @@ def test_weights_follow_the_change_and_average_to_one():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"over_time": "sometimes"}, 'choose "final" or "mean"'),
+        ({"over_time": "sometimes"}, 'choose "final", "mean" or "nearest"'),
         ({"distance": "cosine"}, 'choose "mse" or "mae"'),
         ({"final_weight": 0.0}, "final_weight is 0.0"),
         ({"token_weights": torch.ones(4)}, "for 5 tokens"),

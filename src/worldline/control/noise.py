@@ -46,6 +46,37 @@ class CorrelatedNoise:
         return torch.stack(frames, dim=1)
 
 
+class SideBySide:
+    """Noise for actions that each hold several of a faster simulator, side by side: drawn for those, one after the other.
+
+    Noise between whole actions leaves what is inside one white, and a plan that changes its mind within a frame goes nowhere.
+
+    Args:
+        noise: of the actions in their order.
+        count: how many lie side by side.
+
+    Raises:
+        ValueError: if `count` is not positive.
+    """
+
+    def __init__(self, noise: Noise, count: int) -> None:
+        if count < 1:
+            raise ValueError(f"{count} actions side by side; give at least 1")
+        self.noise, self.count = noise, count
+
+    def draw(self, shape: tuple[int, int, int], *, generator: torch.Generator, like: Tensor) -> Tensor:
+        """See `Noise`.
+
+        Raises:
+            ValueError: if the components are not those of `count` actions.
+        """
+        num_candidates, horizon, num_components = shape
+        if num_components % self.count:
+            raise ValueError(f"actions of {num_components} components are not {self.count} side by side")
+        each = (num_candidates, horizon * self.count, num_components // self.count)
+        return self.noise.draw(each, generator=generator, like=like).reshape(shape)
+
+
 class PowerLawNoise:
     """Gaussian noise whose power falls with frequency as f^-beta (Timmer & König 1995), the proposals of iCEM (Pinneri et al. 2020).
 

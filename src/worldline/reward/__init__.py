@@ -4,14 +4,15 @@
 
 Objectives compose with `+`, `-` and `*`; `Term` makes any function one that does.
 
-May import: torch and `worldline.interfaces`. Refuses to know: planners, pixels, how a world produced its latents and heads.
+May import: torch and `worldline.interfaces`. Refuses to know: planners, how a world produced its latents and heads.
 """
 
 from worldline.reward.actions import Effort, NearData, Smoothness
 from worldline.reward.compose import Composable, Product, Sum, Term
 from worldline.reward.constraint import AtLeast, AtMost, Penalty
-from worldline.reward.goal import GoalClip, GoalLatent, moving_token_weights
+from worldline.reward.goal import GoalClip, GoalLatent, moving_token_weights, nearest
 from worldline.reward.head import RewardHead
+from worldline.reward.picture import GoalPicture
 from worldline.reward.temporal import FramesToGoal, TemporalDistance, TemporalDistanceConfig
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "FramesToGoal",
     "GoalClip",
     "GoalLatent",
+    "GoalPicture",
     "NearData",
     "Penalty",
     "Product",
@@ -32,4 +34,5 @@ __all__ = [
     "TemporalDistanceConfig",
     "Term",
     "moving_token_weights",
+    "nearest",
 ]

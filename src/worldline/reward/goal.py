@@ -13,18 +13,22 @@ from torch import Tensor
 from worldline.interfaces import Rollout
 from worldline.reward.compose import Composable
 
+_MEAN_SHARE = 0.1  # of the mean over frames beside the nearest one
+
 
 class GoalLatent(Composable):
     """Objective: minus the distance between a rollout's latents and a goal's.
 
-        score = - sum over t of time_weights[t] * mean over s of token_weights[s] * mean over c of distance(z[t, s, c], goal[s, c])
+        score = - over_time of cost[t],   cost[t] = mean over s of token_weights[s] * mean over c of distance(z[t, s, c], goal[s, c])
 
     Squared distance is the usual choice of latent planners (DINO-WM, arXiv 2411.04983); absolute distance that of V-JEPA 2-AC
     (arXiv 2506.09985), which weighs a few large errors less.
 
     Args:
         goal_latent: (S, C), for example `world.prompt(goal_image).latent[0]`.
-        over_time: "final" judges the last frame only, "mean" every frame alike, which asks to arrive early and to stay.
+        over_time: "final" judges the last frame only; "mean" every frame alike, which asks to arrive early and to stay; "nearest" the frame
+            that comes nearest, for nine tenths, and their mean for the rest: it suits goals that are reached by being there once, and ways
+            that lead away from the goal at first. Its gradient is that of the nearest frame.
         final_weight: with "mean", how many frames the last one counts for.
         distance: "mse" or "mae".
         token_weights: (S,) non-negative, how much each token counts; all alike if None. See `moving_token_weights`.
@@ -37,15 +41,15 @@ class GoalLatent(Composable):
         self,
         goal_latent: Tensor,
         *,
-        over_time: Literal["final", "mean"] = "final",
+        over_time: Literal["final", "mean", "nearest"] = "final",
         final_weight: float = 1.0,
         distance: Literal["mse", "mae"] = "mse",
         token_weights: Tensor | None = None,
     ) -> None:
         if goal_latent.ndim != 2 or not goal_latent.isfinite().all():
             raise ValueError(f"goal_latent is {tuple(goal_latent.shape)}; give the finite latents (S, C) of one frame")
-        if over_time not in ("final", "mean"):
-            raise ValueError(f'over_time is {over_time!r}; choose "final" or "mean"')
+        if over_time not in ("final", "mean", "nearest"):
+            raise ValueError(f'over_time is {over_time!r}; choose "final", "mean" or "nearest"')
         if distance not in ("mse", "mae"):
             raise ValueError(f'distance is {distance!r}; choose "mse" or "mae"')
         if not 0 < final_weight < float("inf"):
@@ -78,6 +82,8 @@ class GoalLatent(Composable):
         difference = latents - self.goal_latent.to(latents)
         error = difference.square() if self.distance == "mse" else difference.abs()
         per_frame = (error.mean(-1) * self.token_weights.to(latents)).mean(-1)
+        if self.over_time == "nearest":
+            return -nearest(per_frame).mean(0)
         time_weights = torch.ones_like(per_frame[0, 0])
         time_weights[-1] = self.final_weight if self.over_time == "mean" else 1.0
         return -(per_frame * time_weights / time_weights.sum()).sum(-1).mean(0)
@@ -115,6 +121,15 @@ class GoalClip(Composable):
             raise ValueError(f"the rollout has latents {found} and the goal clip {tuple(self.goal_latents.shape)}; plan at least as far")
         error = (rollout.latents[:, :, -length:] - self.goal_latents.to(rollout.latents)).square().mean(-1)
         return -(error * self.token_weights.to(error)).mean((0, 2, 3))
+
+
+def nearest(costs: Tensor) -> Tensor:
+    """Costs (..., T) of frames -> (...): the least of them for nine tenths, their mean for the rest.
+
+    An attempt that counts as soon as any frame is at the goal is worth its nearest frame; the mean says which of two plans that come as
+    near is there earlier, and where to go as long as none comes near.
+    """
+    return torch.lerp(costs.amin(-1), costs.mean(-1), _MEAN_SHARE)
 
 
 def moving_token_weights(latents: Tensor, *, floor: float = 0.05) -> Tensor:

@@ -2,10 +2,12 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from worldline.eval.suites.control import ControlPlan, measure_control
 from worldline.eval.suites.control.attempt import try_pair
@@ -99,13 +101,31 @@ def test_attempts_are_repeatable(slide: Task, knowing_world: Any) -> None:
     subject = LearnedSubject(knowing_world, simulator, prompt_frames=3)
 
     def solve(state: Any, objective: Any) -> Any:
-        return make_planner("cem", knowing_world, objective, horizon=5, frame_evaluations=200, batch_size=64)
+        return make_planner("cem", knowing_world, objective, horizon=5, frame_evaluations=1000, batch_size=64)
 
-    runs = [try_pair(subject, slide, simulator, pair, solve, budget=20, execute=2, seed=1, size=24) for _ in range(2)]
+    runs = [try_pair(subject, slide, simulator, pair, solve, budget=20, horizon=5, execute=2, seed=1, size=24) for _ in range(2)]
     assert (runs[0][1].real == runs[1][1].real).all()
     assert runs[0][0].predicted == runs[1][0].predicted
     assert len(runs[0][1].real) == len(runs[0][1].imagined) == runs[0][0].num_frames + 1
     assert (runs[0][1].real - runs[0][1].imagined).abs().max() < 0.1
+
+
+def test_the_first_plan_starts_from_what_was_done_last(slide: Task, knowing_world: Any) -> None:
+    simulator, pair = slide.make(), a_pair(slide)
+    subject, starts = LearnedSubject(knowing_world, simulator, prompt_frames=3), []
+
+    def solve(state: Any, objective: Any) -> Any:
+        planner = make_planner("cem", knowing_world, objective, horizon=5, frame_evaluations=60, batch_size=64)
+
+        def plan(state: Any, *, seed: int, initial: Any) -> Any:
+            starts.append(initial)
+            return planner.plan(state, seed=seed, initial=initial)
+
+        return SimpleNamespace(plan=plan)
+
+    try_pair(subject, slide, simulator, pair, solve, budget=4, horizon=5, execute=2, seed=1, size=24)
+    assert torch.equal(starts[0], torch.from_numpy(pair.actions[-1]).float().expand(5, -1))
+    assert starts[0].any()
 
 
 def test_gradients_of_a_longer_horizon_than_the_goal_are_refused(slide: Task, knowing_world: Any) -> None:
@@ -127,6 +147,8 @@ def test_actions_are_packed_as_the_world_wants_them(slide: Task, knowing_world: 
     assert np.array_equal(beside.unpack(beside.pack(actions)[1]), actions[2:])
     assert np.array_equal(held.pack(actions), [[1, 2], [5, 6]])
     assert np.array_equal(held.unpack(np.array([1.0, 2.0])), [[1, 2], [1, 2]])
+    assert beside.hold(actions[1], 2).tolist() == [[2, 3, 2, 3], [2, 3, 2, 3]]
+    assert held.hold(actions[1], 2).tolist() == [[2, 3], [2, 3]]
     knowing_world.config.rate_hz = 3.0
     with pytest.raises(ValueError, match="whole fraction"):
         packing_of(knowing_world, simulator)

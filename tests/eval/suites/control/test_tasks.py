@@ -47,13 +47,14 @@ def test_a_painting_is_solved_when_half_of_the_difference_is_gone() -> None:
     assert not task.solved(np.array([1.0, 1.0, 1.0, 0.0]), start, goal)
 
 
-def test_the_objective_is_the_distance_over_frames_and_has_a_gradient() -> None:
+def test_the_objective_is_the_distance_of_the_nearest_frame_and_has_a_gradient() -> None:
     states = torch.tensor([[1.0, 2.0], [3.0, 0.0]], dtype=torch.float64).requires_grad_()
     latents = states.view(1, 1, 2, 1, 2)
     rollout = Rollout(latents=latents, actions=None, state=State(latent=latents[0, :, -1], position=2))
     objective = StateGoal(task=TASKS["reacher"], start=torch.zeros(2), goal=torch.tensor([1.0, 1.0]))
     score = objective(rollout)
-    assert score.detach() == pytest.approx(-((0 + 1) + (4 + 1)) / 2 / 0.05**2)
+    nearest, other = 0 + 1, 4 + 1
+    assert score.detach() == pytest.approx(-(0.9 * nearest + 0.1 * (nearest + other) / 2) / 0.05**2)
     (slope,) = torch.autograd.grad(score.sum(), states)
     assert slope[0, 0] == 0
     assert slope[1, 0] < 0 < slope[1, 1]

@@ -70,6 +70,7 @@ def try_pair(
     solve: Solve,
     *,
     budget: int,
+    horizon: int,
     execute: int,
     seed: int,
     size: int,
@@ -83,19 +84,19 @@ def try_pair(
         pair: start and goal.
         solve: makes the planner.
         budget: simulator frames.
+        horizon: frames of the world per plan.
         execute: frames of the world of each plan that are done before the next plan.
         seed: of the plans.
         size: side of the pictures in pixels.
     """
     pair.enter(simulator)
-    history, skip = History.of(pair), subject.packing.frame_skip
-    generator = torch.Generator().manual_seed(seed)
+    history, skip, generator = History.of(pair), subject.packing.frame_skip, torch.Generator().manual_seed(seed)
     state = subject.look(history)
     objective = subject.objective(pair, state)
     start_cost = frame_costs(objective, state.latent)[0]
     predicted, realised, seconds = [], [], []
     imagined: list[Tensor] = []
-    evaluations, solved, note, initial = 0, False, "", None
+    evaluations, solved, note, initial = 0, False, "", history.hold(subject.packing, horizon)
     while not solved and len(history.taken) < budget:
         if not bool(state.latent.isfinite().all()):
             note = "what the world makes of the pictures is not finite"
@@ -129,11 +130,10 @@ def try_pair(
             predicted.append(costs[done - 1])
             realised.append(frame_costs(objective, state.latent)[0])
         initial = torch.cat([plan.actions[execute:], plan.actions[-1:].expand(min(execute, len(plan.actions)), -1)])
-    taken = len(history.taken)
-    real = torch.stack(history.frames[len(history.frames) - taken - 1 :])
+    real = torch.stack(history.frames[len(history.frames) - len(history.taken) - 1 :])
     attempt = Attempt(
         solved=solved,
-        num_frames=taken,
+        num_frames=len(history.taken),
         start_cost=start_cost,
         predicted=tuple(predicted),
         realised=tuple(realised),

@@ -78,7 +78,8 @@ def measure_control(world: World | None, plan: ControlPlan, folder: Path, *, pro
     rate = None if world is None else world.config.rate_hz
     steps = None if world is None else world.sampler.num_steps
     setup = {"world": name, "rate_hz": rate, "steps": steps, "size": size, "seed": plan.seed, "horizon": plan.horizon}
-    records = Records(folder, setup | {"execute": plan.execute, "prompt_frames": plan.prompt_frames})
+    # Attempts that were made for another objective are no part of this.
+    records = Records(folder, setup | {"execute": plan.execute, "prompt_frames": plan.prompt_frames, "objective": "picture, nearest"})
     parts, missing = [], {}
     for environment in plan.environments:
         task = TASKS[environment]
@@ -172,7 +173,8 @@ def _attempts(stage: _Stage, trial: Trial, pairs: Sequence[Pair]) -> dict[Key, A
     def solve(state: State, objective: Objective) -> Planner:
         if trial.planner in POLICIES:
             return policy_planner(trial.planner, stage.policy(trial.planner, horizon), stage.subject, objective, **sizes)
-        return make_planner(trial.planner, stage.subject.world, objective, **sizes)
+        side_by_side = stage.subject.packing.actions_per_frame
+        return make_planner(trial.planner, stage.subject.world, objective, actions_per_frame=side_by_side, **sizes)
 
     for seed in range(plan.seed, plan.seed + plan.num_seeds):
         for index, pair in enumerate(pairs):
@@ -186,6 +188,7 @@ def _attempts(stage: _Stage, trial: Trial, pairs: Sequence[Pair]) -> dict[Key, A
                     pair,
                     solve,
                     budget=plan.budget_for(trial.scene.offset),
+                    horizon=horizon,
                     execute=plan.execute_for(horizon),
                     seed=seed,
                     size=stage.size,

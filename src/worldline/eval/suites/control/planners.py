@@ -24,13 +24,16 @@ from worldline.control import (
     SoftTree,
     SoftTreeConfig,
 )
-from worldline.control.noise import PowerLawNoise
+from worldline.control.noise import CorrelatedNoise, PowerLawNoise, SideBySide
 from worldline.control.sizing import sized
 from worldline.envs.simulator_world import SimulatorWorld
 from worldline.interfaces import Objective, Planner, RestartableWorld, World
 
 Build = Callable[[World, Objective, int, int, int], Planner]
 """(world, objective, horizon, rollouts that may be paid for, candidates rolled out at a time) -> planner."""
+
+CORRELATION = 0.8
+"""Of the CEM's proposals, from one action of the simulator to the next."""
 
 
 def passes_per_frame(world: World) -> int:
@@ -69,17 +72,17 @@ def _random(world: World, objective: Objective, horizon: int, num_rollouts: int,
     return RandomShooting(world, objective, config)
 
 
-def _cem(world: World, objective: Objective, horizon: int, num_rollouts: int, batch_size: int) -> Planner:
+def _cem(world: World, objective: Objective, horizon: int, num_rollouts: int, batch_size: int, *, actions_per_frame: int = 1) -> Planner:
     split = split_into_iterations(num_rollouts)
     config = CEMConfig(
         horizon=horizon,
         num_candidates=split.num_candidates,
         num_iterations=split.num_iterations,
-        num_elites=max(1, split.num_candidates // 10),
-        correlation=0.5,
+        # A fifth, as in `control.sizing`: a tenth of the candidates of a small budget is one or two, which is no Gaussian.
+        num_elites=max(1, split.num_candidates // 5),
         batch_size=batch_size,
     )
-    return CEM(world, objective, config)
+    return CEM(world, objective, config, noise=SideBySide(CorrelatedNoise(CORRELATION), actions_per_frame))
 
 
 def _mppi(world: World, objective: Objective, horizon: int, num_rollouts: int, batch_size: int) -> Planner:
@@ -163,8 +166,26 @@ POLICIES = ("inverse", "clone", "inverse+cem")
 """What does not search, or starts from what a policy proposes; see `policies`."""
 
 
-def make_planner(name: str, world: World, objective: Objective, *, horizon: int, frame_evaluations: int, batch_size: int) -> Planner:
+def make_planner(
+    name: str,
+    world: World,
+    objective: Objective,
+    *,
+    horizon: int,
+    frame_evaluations: int,
+    batch_size: int,
+    actions_per_frame: int = 1,
+) -> Planner:
     """A planner within a budget: it imagines at most `frame_evaluations` frames, passes counted, per plan, but one rollout at least.
+
+    Args:
+        name: of `PLANNERS`.
+        world: in which is planned.
+        objective: of the plan.
+        horizon: frames per plan.
+        frame_evaluations: the budget.
+        batch_size: candidates rolled out at a time.
+        actions_per_frame: actions of the simulator that lie side by side in one of the world.
 
     Raises:
         ValueError: if there is no such planner, or it cannot run in this world.
@@ -174,6 +195,8 @@ def make_planner(name: str, world: World, objective: Objective, *, horizon: int,
     if (reason := why_not(name, world)) is not None:
         raise ValueError(reason)
     num_rollouts = max(1, frame_evaluations // (horizon * passes_per_frame(world)))
+    if name == "cem":
+        return _cem(world, objective, horizon, num_rollouts, batch_size, actions_per_frame=actions_per_frame)
     return PLANNERS[name](world, objective, horizon, num_rollouts, batch_size)
 
 

@@ -21,7 +21,7 @@ from worldline.eval.suites.control.planners import POLICIES, make_planner
 from worldline.eval.suites.control.subject import LearnedSubject, Subject
 from worldline.eval.suites.control.tasks import StateGoal, Task
 from worldline.interfaces import Objective, Planner
-from worldline.reward import GoalLatent
+from worldline.reward import GoalPicture
 
 _NUM_FRAMES = 64  # of an episode
 
@@ -74,7 +74,7 @@ def policy_planner(
     if name not in POLICIES:
         raise ValueError(f"policy {name!r} is unknown; choose one of {', '.join(POLICIES)}")
     world = subject.world
-    if isinstance(objective, GoalLatent):
+    if isinstance(objective, GoalPicture):
         goal = objective.goal_latent
     else:
         assert isinstance(objective, StateGoal)
@@ -82,7 +82,15 @@ def policy_planner(
     search = None
     if name == "inverse+cem":
         left = max(horizon, frame_evaluations - horizon)
-        search = make_planner("cem", world, objective, horizon=horizon, frame_evaluations=left, batch_size=batch_size)
+        search = make_planner(
+            "cem",
+            world,
+            objective,
+            horizon=horizon,
+            frame_evaluations=left,
+            batch_size=batch_size,
+            actions_per_frame=subject.packing.actions_per_frame,
+        )
     return PolicyPlanner(world, lambda: policy.towards(goal, steps=horizon), horizon=horizon, objective=objective, search=search)
 
 

@@ -18,7 +18,7 @@ from worldline.eval.suites.control.pairs import Pair, goal_tensor
 from worldline.eval.suites.control.tasks import StateGoal, Task
 from worldline.interfaces import Objective, Rollout, State
 from worldline.interfaces import World as AnyWorld
-from worldline.reward import GoalLatent, moving_token_weights
+from worldline.reward import GoalPicture
 from worldline.world import World
 
 
@@ -36,6 +36,11 @@ class Packing:
     held: bool
     num_components: int
 
+    @property
+    def actions_per_frame(self) -> int:
+        """Actions (a,) that lie side by side in one of the world."""
+        return 1 if self.held else self.frame_skip
+
     def unpack(self, action: np.ndarray) -> np.ndarray:
         """An action (A,) of the world -> (frame_skip, a)."""
         return np.repeat(action[None], self.frame_skip, axis=0) if self.held else action.reshape(self.frame_skip, self.num_components)
@@ -44,6 +49,11 @@ class Packing:
         """Actions (n * frame_skip, a) -> (n, A); the mean of those that a world would have held."""
         groups = actions.reshape(-1, self.frame_skip, self.num_components)
         return groups.mean(1) if self.held else groups.reshape(len(groups), -1)
+
+    def hold(self, action: np.ndarray, num_frames: int) -> Tensor:
+        """An action (a,) of the simulator, done again and again for frames of the world: (num_frames, A), float32."""
+        again = np.repeat(np.asarray(action, np.float32)[None], num_frames * self.frame_skip, axis=0)
+        return torch.from_numpy(self.pack(again))
 
 
 @dataclass(kw_only=True, slots=True)
@@ -66,6 +76,13 @@ class History:
         self.actions.append(action)
         self.taken.append(action)
         self.frames.append(frame)
+
+    def hold(self, packing: Packing, num_frames: int) -> Tensor | None:
+        """A first plan (num_frames, A): the latest action again and again; None if there is none.
+
+        Where actions are places to go to, the middle of the bounds is a jump across the table; what was done last is near what comes next.
+        """
+        return packing.hold(self.actions[-1], num_frames) if self.actions else None
 
 
 class Subject(Protocol):
@@ -118,9 +135,8 @@ class LearnedSubject:
 
     @torch.no_grad()
     def objective(self, pair: Pair, state: State) -> Objective:
-        """See `Subject.objective`: in latents, tokens weighted by how much they differ between start and goal."""
-        goal = self.goal_latent(pair)
-        return GoalLatent(goal, over_time="mean", token_weights=moving_token_weights(torch.stack([state.latent[0], goal])))
+        """See `Subject.objective`: between pictures, of the frame that comes nearest, since a pair is solved by being there once."""
+        return GoalPicture(self.goal_latent(pair), state.latent[0], self.world.decode)
 
     @torch.no_grad()
     def goal_latent(self, pair: Pair) -> Tensor:
@@ -187,8 +203,8 @@ def plain_packing(simulator: Simulator) -> Packing:
 
 def frame_costs(objective: Objective, latents: Tensor) -> list[float]:
     """The cost of each of latents (T, S, C) by itself: minus the objective's score of it."""
-    scores = [objective(_alone(latent)) for latent in latents]
-    return [-float(score) for score in scores]
+    with torch.no_grad():
+        return [-float(objective(_alone(latent))) for latent in latents]
 
 
 def _alone(latent: Tensor) -> Rollout:

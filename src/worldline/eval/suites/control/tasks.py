@@ -3,7 +3,7 @@
 Push, two rooms, reacher and cube are solved as in stable-worldmodel's evaluation, so that figures can be compared; the definitions of the
 others are ours.
 
-May import: envs, numpy, torch. Refuses to know: worlds, planners.
+May import: envs, reward, numpy, torch. Refuses to know: worlds, planners.
 
 Shapes: D components of a state, R requirements.
 """
@@ -19,6 +19,7 @@ from worldline.envs.push import PlainPush, Push
 from worldline.envs.simulator import Simulator
 from worldline.envs.zoo import start_domain
 from worldline.interfaces import Rollout
+from worldline.reward import nearest
 
 Excess = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(states (..., D), start (D,), goal (D,)) -> (..., R): squared distances over squared tolerances; solved where none is above 1."""
@@ -54,7 +55,7 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StateGoal:
-    """Objective on ground truth, for planning in the simulator: minus the excess, summed over requirements, averaged over frames.
+    """Objective on ground truth, for planning in the simulator: minus the excess, summed over requirements, of the nearest frame.
 
     Attributes:
         task: whose.
@@ -67,9 +68,9 @@ class StateGoal:
     goal: Tensor
 
     def __call__(self, rollout: Rollout) -> Tensor:
-        """(B,) scores, mean over samples."""
+        """(B,) scores, mean over samples; see `reward.nearest`."""
         excess = self.task.excess(rollout.latents.squeeze(-2), self.start.to(rollout.latents), self.goal.to(rollout.latents))
-        return -excess.sum(-1).mean((0, 2))
+        return -nearest(excess.sum(-1)).mean(0)
 
 
 def _near(*groups: tuple[tuple[int, ...], float], angles: tuple[tuple[int, float], ...] = ()) -> Excess:
