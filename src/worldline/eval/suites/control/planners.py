@@ -80,6 +80,7 @@ def _cem(world: World, objective: Objective, horizon: int, num_rollouts: int, ba
         num_iterations=split.num_iterations,
         # A fifth, as in `control.sizing`: a tenth of the candidates of a small budget is one or two, which is no Gaussian.
         num_elites=max(1, split.num_candidates // 5),
+        initial_std=1.0,  # many a plan is best at its bounds, and a learned world's picture is flat in between
         batch_size=batch_size,
     )
     return CEM(world, objective, config, noise=SideBySide(CorrelatedNoise(CORRELATION), actions_per_frame))
