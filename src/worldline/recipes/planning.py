@@ -24,7 +24,7 @@ from worldline.data import VideoError, read_video, resize_frames, to_float
 from worldline.data.decode import MAX_PIXELS
 from worldline.envs.pusht import ARENA_SIZE, PushT, agent_pixel_position, find_agent
 from worldline.interfaces import State
-from worldline.reward import GoalLatent, moving_token_weights
+from worldline.reward import GoalPicture
 from worldline.world import World
 
 SIMULATOR_RATE_HZ = 10.0
@@ -167,8 +167,8 @@ def plan_pusht_episode(
         return world.prompt(np.stack(frames), np.stack(actions) if actions else None)
 
     def make_planner(state: State) -> WarmStartPlanner:
-        weights = moving_token_weights(torch.stack([state.latent[0], goal_latent]))
-        return _planner(world, GoalLatent(goal_latent, over_time="mean", token_weights=weights), planner)
+        # Pictures and not latents: a disc that does not overlap its goal must still be told the way.
+        return _planner(world, GoalPicture(goal_latent, state.latent[0], world.decode, over_time="mean"), planner)
 
     episode = run_episode(
         env,
@@ -252,7 +252,7 @@ def _pusht_of(world: World) -> _PushTInParts:
     return _PushTInParts(size=world.config.tokenizer.image_size, frame_skip=frame_skip, num_parts=dim // 2)
 
 
-def _planner(world: World, objective: GoalLatent, config: PlannerConfig) -> WarmStartPlanner:
+def _planner(world: World, objective: GoalPicture, config: PlannerConfig) -> WarmStartPlanner:
     match config:
         case CEMConfig():
             return CEM(world, objective, config)
