@@ -49,3 +49,15 @@ def test_a_budget_is_spent(planner, config, num_rollouts):
         assert plan.score > still or planner is RandomShooting
     with pytest.raises(ValueError, match="at least one"):
         sized(config, 0)
+
+
+def test_a_tree_with_gradients_passes_over_many_rows_and_shares_its_budget_out():
+    """Few rows cost a network nearly as much as many; what is left over by sharing is spent on steps."""
+    config = SoftTreeConfig(horizon=8)
+    settings = sized(config, 512)
+    assert settings.refine_leaves == 2 * config.refine_leaves
+    assert sized(config, 90).refine_leaves == 2
+    world = LinearQuadraticWorld()
+    state = world.state(torch.tensor([[2.0, -1.0, 1.5, 2.5]], dtype=torch.float64))
+    plan = SoftTree(world, world.objective(), settings).plan(state, seed=0, max_frame_evaluations=4096)
+    assert 0.85 * 4096 <= plan.num_frame_evaluations <= 4096

@@ -20,6 +20,7 @@ ConfigT = TypeVar("ConfigT", bound=SearchConfig)
 
 _GRADIENT = FORWARD + BACKWARD
 _FOR_COVARIANCE = 80
+_SHARED = 0.75  # of what paths would cost apart, those of a tree cost together, about
 
 
 def sized(config: ConfigT, num_rollouts: int) -> ConfigT:
@@ -73,14 +74,22 @@ def _tree(config: SoftTreeConfig, num_rollouts: int, iterations: int) -> dict[st
     finalists = max(1, min(config.num_finalists, num_rollouts // 20))
     if config.refine_steps:
         roots = max(1, min(config.num_roots, num_rollouts // 6))
-        leaves = max(1, min(config.refine_leaves, num_rollouts // (40 * _GRADIENT)))
-        grown = (config.num_rounds - 1) * config.width * config.branching
-        steps = (num_rollouts - roots - finalists - 3 - min(grown, num_rollouts // 5)) // (leaves * config.num_rounds * _GRADIENT)
-        return {"num_roots": roots, "refine_leaves": leaves, "refine_steps": max(1, steps), "num_finalists": finalists}
+        # Twice the default's leaves in three rounds: a pass over few rows costs a network nearly as much as one over many.
+        leaves = max(1, min(2 * config.refine_leaves, num_rollouts // (15 * _GRADIENT)))
+        rounds = min(3, config.num_rounds)
+        grown = (rounds - 1) * config.width * config.branching
+        for_steps = num_rollouts - roots - finalists - 3 - min(grown, num_rollouts // 5)
+        return {
+            "num_roots": roots,
+            "num_rounds": rounds,
+            "refine_leaves": leaves,
+            "refine_steps": max(1, round(for_steps / (_SHARED * leaves * rounds * _GRADIENT))),
+            "num_finalists": finalists,
+        }
     rounds = max(4, min(iterations, 30))
     roots = max(1, num_rollouts // rounds)
     # Half of the branches are whole rollouts; the others share the first half with their siblings, on average.
-    children = max(1, round((num_rollouts - roots) / rounds / 0.75))
+    children = max(1, round((num_rollouts - roots) / rounds / _SHARED))
     branching = max(1, min(4, round(math.sqrt(children / 2))))
     return {
         "num_roots": roots,

@@ -80,6 +80,19 @@ def test_a_budget_is_split_into_iterations_that_pay_for_it() -> None:
         split_into_iterations(0)
 
 
+@pytest.mark.parametrize("name", ["random", "cem", "icem", "mppi", "soft_tree"])
+def test_proposals_know_which_actions_follow_one_another(name: str) -> None:
+    """Actions that lie side by side are as correlated as the last of one frame and the first of the next."""
+    world = PointMassWorld()
+    sizes: dict[str, Any] = {"horizon": 5, "frame_evaluations": 100, "batch_size": 64, "actions_per_frame": 2}
+    planner: Any = make_planner(name, world, world.objective(), **sizes)
+    drawn = planner.noise.draw((20000, 5, 2), generator=torch.Generator().manual_seed(0), like=torch.zeros(1, dtype=torch.float64))
+    within = torch.corrcoef(torch.stack([drawn[:, 1, 0], drawn[:, 1, 1]]))[0, 1].item()
+    between = torch.corrcoef(torch.stack([drawn[:, 1, 1], drawn[:, 2, 0]]))[0, 1].item()
+    assert within > 0.5
+    assert between == pytest.approx(within, abs=0.03)
+
+
 def test_an_unknown_planner_is_refused() -> None:
     with pytest.raises(ValueError, match="choose one of random, cem"):
         make_planner("wish", PointMassWorld(), PointMassWorld().objective(), horizon=5, frame_evaluations=9, batch_size=1)
