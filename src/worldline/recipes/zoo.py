@@ -114,7 +114,8 @@ def zoo(
         shortcut=ShortcutConfig(metric_share=0.9, self_after=round(0.8 * dynamics_steps)),
         sampler=SamplerConfig(num_steps=1),
         tokenizer_batch=(32, 2) if on_processor else (128, 2),
-        dynamics_batch=(16, 12) if on_processor else (64, 16),
+        dynamics_batch=(10, 20) if on_processor else (64, 20),
+        context_frames=16,
         label_share=label_share,
         measured_frames=(4, 16),
     )
