@@ -3,7 +3,8 @@
 Shapes: E episodes, T frames of the world, S tokens, C channels, A action components, K numbers that the reward is computed from.
 """
 
-from collections.abc import Callable
+import pickle
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,7 +17,7 @@ from worldline.data import EpisodeStore
 from worldline.envs.pusht import ARENA_SIZE, GOAL_POSE, block_pixel_pose, pusht_action_spec
 from worldline.envs.pusht.policies import MARGIN, Pusher
 from worldline.envs.record import Split, draw_attributes, simulator_seed
-from worldline.envs.seen_world import PushTScene, Scene, SimulatorScene
+from worldline.envs.seen_world import PushTScene, Scene, SharedScene, SimulatorScene
 from worldline.envs.zoo import load_domain
 from worldline.interfaces import ActionSpec, Policy, State
 from worldline.world import World
@@ -26,14 +27,15 @@ HALF = ARENA_SIZE / 2
 
 @dataclass(frozen=True, kw_only=True)
 class Recordings:
-    """Episodes of one length: latents (E, T, S, C), frames (E, T, 3, H, W) uint8, actions (E, T, A), known (E, T, K), and where a simulator
-    can begin, by episode and frame."""
+    """Episodes of one length: latents (E, T, S, C), frames (E, T, 3, H, W) uint8, actions (E, T, A), known (E, T, K), where a simulator
+    can begin, `places[episode][frame]`, and which episodes show somebody at the task, (E,) bool."""
 
     latents: Tensor
     frames: Tensor
     actions: Tensor
     known: Tensor
-    place: Callable[[int, int], Any]
+    places: Any
+    shown: Tensor
 
 
 class Task(Protocol):
@@ -43,7 +45,9 @@ class Task(Protocol):
     names: tuple[str, ...]
     """Of pairs of the K numbers, for the probe's errors."""
     scale: float
-    """What an error of the probe is divided by."""
+    """What an error of the probe is divided by; about half of what is in the picture."""
+    up: int
+    """1 if y is upwards, else -1."""
 
     def known(self, truth: Tensor) -> Tensor:
         """(..., K) of a simulator's ground truth (..., D)."""
@@ -57,8 +61,8 @@ class Task(Protocol):
         """How far from the goal, (...)."""
         ...
 
-    def scene(self) -> Scene:
-        """One simulator."""
+    def scenes(self, count: int) -> Sequence[Scene]:
+        """Rows of simulators."""
         ...
 
     def recordings(self, world: World, count: int, *, held_out: bool, first: int = 0) -> Recordings:
@@ -83,6 +87,7 @@ class PushTask:
     action_spec: ActionSpec = pusht_action_spec()
     names: tuple[str, ...] = ("disc", "block")
     scale: float = HALF
+    up: int = -1
 
     def __init__(self, data: Path, world: World) -> None:
         self._data = data
@@ -104,9 +109,9 @@ class PushTask:
         """See `Task.away`."""
         return (known[..., 2:] - self._goal).norm(dim=-1)
 
-    def scene(self) -> Scene:
-        """See `Task.scene`."""
-        return PushTScene(**self._options)
+    def scenes(self, count: int) -> Sequence[Scene]:
+        """See `Task.scenes`."""
+        return [PushTScene(**self._options) for _ in range(count)]
 
     @torch.no_grad()
     def recordings(self, world: World, count: int, *, held_out: bool, first: int = 0) -> Recordings:
@@ -123,7 +128,8 @@ class PushTask:
             frames=frames,
             actions=rows("actions").float(),
             known=self.known(states),
-            place=lambda episode, frame: states[episode, frame].double().numpy(),
+            places=states.double().numpy(),
+            shown=torch.ones(len(episodes), dtype=torch.bool),
         )
 
     def still(self, state: State) -> Tensor:
@@ -150,14 +156,17 @@ class ReacherTask:
     """Bring the finger of a two-link arm to its target and keep it there, by torques: reward = 1 - |finger - target| / 0.24 m.
 
     The recordings are filmed here, three quarters of the zoo's policy `swing` and one of `reach`; a frame of the world is `frame_skip`
-    frames of 0.05 s, with a torque for each.
+    frames of 0.05 s, with a torque for each. With `films`, a folder, what was filmed is kept there.
     """
 
-    names: tuple[str, ...] = ("finger", "target")
+    names: tuple[str, ...]
     scale: float = 0.24
+    up: int = 1
     num_frames = 20
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, *, elbow: bool = False, films: Path | None = None) -> None:
+        self._films = films
+        self.names = ("finger", "target", "elbow") if elbow else ("finger", "target")
         self._size = world.config.tokenizer.image_size
         kind = load_domain("reacher")
         assert kind.action_spec is not None
@@ -166,25 +175,36 @@ class ReacherTask:
         self.action_spec = ActionSpec(low=tuple(low.tolist()), high=tuple(high.tolist()))
 
     def known(self, truth: Tensor) -> Tensor:
-        """Finger x, y and target x, y."""
-        return truth[..., 4:8]
+        """Finger x, y and target x, y; then the elbow's, if asked for: a finger's place does not say which way the arm bends."""
+        if len(self.names) == 2:
+            return truth[..., 4:8]
+        return torch.cat([truth[..., 4:8], 0.12 * torch.stack([truth[..., 0].cos(), truth[..., 0].sin()], -1)], -1)
 
     def reward(self, known: Tensor) -> Tensor:
         """See `Task.reward`."""
-        return 1 - (known[..., :2] - known[..., 2:]).square().sum(-1).add(1e-6).sqrt() / self.scale
+        return 1 - (known[..., :2] - known[..., 2:4]).square().sum(-1).add(1e-6).sqrt() / self.scale
 
     def away(self, known: Tensor) -> Tensor:
         """See `Task.away`."""
-        return (known[..., :2] - known[..., 2:]).norm(dim=-1)
+        return (known[..., :2] - known[..., 2:4]).norm(dim=-1)
 
-    def scene(self) -> SimulatorScene:
-        """See `Task.scene`."""
-        return SimulatorScene(load_domain("reacher")(), size=self._size, frame_skip=self._frame_skip)
+    def scenes(self, count: int) -> Sequence[Scene]:
+        """See `Task.scenes`: all of one simulator."""
+        simulator = load_domain("reacher")()
+        return [SharedScene(simulator, size=self._size, frame_skip=self._frame_skip) for _ in range(count)]
 
     def recordings(self, world: World, count: int, *, held_out: bool, first: int = 0) -> Recordings:
         """Of the zoo's split `train` or `validation`."""
-        scene, split = self.scene(), "validation" if held_out else "train"
-        films = [self._film(scene, first + number, split) for number in range(count)]
+        split: Split = "validation" if held_out else "train"
+        scene = SimulatorScene(load_domain("reacher")(), size=self._size, frame_skip=self._frame_skip)
+        path = self._films and self._films / f"{split}-{first}-{count}-{self._size}-{self._frame_skip}.pickle"
+        if path and path.exists():
+            films = pickle.loads(path.read_bytes())
+        else:
+            films = [self._film(scene, first + number, split) for number in range(count)]
+        if path and not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(pickle.dumps(films))
         frames, actions, truth, moments = zip(*films, strict=True)
         scene.simulator.close()
         seen = torch.from_numpy(np.stack(frames)).permute(0, 1, 4, 2, 3)
@@ -193,14 +213,15 @@ class ReacherTask:
             frames=seen,
             actions=torch.from_numpy(np.stack(actions)).float(),
             known=self.known(torch.from_numpy(np.stack(truth)).float()),
-            place=lambda episode, frame: moments[episode][frame],
+            places=moments,
+            shown=torch.tensor([_goes_to_target(first + number) for number in range(count)]),
         )
 
     def _film(self, scene: SimulatorScene, number: int, split: Split) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[Any]]:
         simulator, seed = scene.simulator, simulator_seed(number, split)
         attributes = draw_attributes(simulator, seed=number, split=split)
         simulator.reset(seed, attributes)
-        act = simulator.policy("reach" if number % 4 == 0 else "swing", np.random.default_rng([seed, 1]))
+        act = simulator.policy("reach" if _goes_to_target(number) else "swing", np.random.default_rng([seed, 1]))
         frames, actions, truth, moments = [], [], [], []
         for _ in range(self.num_frames):
             frames.append(scene.picture().copy())
@@ -229,6 +250,10 @@ class ReacherTask:
             return (0.6 * error - 0.22 * speed).clamp(-1, 1).float().repeat(1, self._frame_skip)
 
         return policy
+
+
+def _goes_to_target(number: int) -> bool:
+    return number % 4 == 0
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ from worldline.control.actor import Actor, ActorConfig, CriticConfig, Preference
 from worldline.envs.balls import Balls
 from worldline.envs.pusht import collect_pusht, pusht_action_spec
 from worldline.envs.record import draw_attributes, simulator_seed
-from worldline.envs.seen_world import PushTScene, SeenWorld, SimulatorScene, Start
+from worldline.envs.seen_world import PushTScene, SeenWorld, SharedScene, SimulatorScene, Start
 from worldline.envs.zoo import load_domain
 from worldline.interfaces import ActionSpec, Rollout, State
 
@@ -154,6 +154,29 @@ def test_a_domain_goes_on_from_a_moment_of_its_episode_to_the_bit() -> None:
         other.step(action)
     np.testing.assert_array_equal(other.truth(), scene.truth())
     np.testing.assert_array_equal(other.picture(), scene.picture())
+
+
+def test_rows_that_share_a_simulator_are_as_rows_of_their_own() -> None:
+    pytest.importorskip("dm_control", reason="needs dm_control")
+    kind = load_domain("reacher")
+    simulator = kind()
+    shared = [SharedScene(simulator, size=16, frame_skip=2) for _ in range(2)]
+    own = [SimulatorScene(kind(), size=16, frame_skip=2) for _ in range(2)]
+    with pytest.raises(RuntimeError, match="call begin"):
+        shared[0].picture()
+    for number, (row, alone) in enumerate(zip(shared, own, strict=True)):
+        seed, attributes = simulator_seed(number, "train"), draw_attributes(kind, seed=number, split="train")
+        alone.simulator.reset(seed, attributes)
+        place = alone.moment(seed, attributes)
+        row.begin(place)
+        alone.begin(place)
+    for actions in np.random.default_rng(0).uniform(-1, 1, (3, 2, 4)).astype(np.float32):
+        for row, alone, action in zip(shared, own, actions, strict=True):
+            row.step(action)
+            alone.step(action)
+        for row, alone in zip(shared, own, strict=True):
+            np.testing.assert_array_equal(row.truth(), alone.truth())
+            np.testing.assert_array_equal(row.picture(), alone.picture())
 
 
 def test_a_domain_that_cannot_go_back_is_no_scene() -> None:

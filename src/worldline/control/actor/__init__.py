@@ -3,6 +3,8 @@
     train_by_gradients    analytic gradients through short differentiable windows, closed by a value (SHAC, PWM)
     train_by_preference   imagined rollouts, better actions made likelier and worse ones less, near a prior (PMPO)
 
+`RecentFrames` goes around a world and shows what acts the last few frames instead of the newest.
+
 Nothing is ever selected by imagined return: a learner finds the world's errors first. The last weights are returned, and the record of
 imagined returns is for looking at only.
 
@@ -11,6 +13,7 @@ May import: torch and `worldline.interfaces`. Refuses to know: how a world is le
 
 from worldline.control.actor.network import Actor, ActorConfig, Contexts
 from worldline.control.actor.preference import PreferenceConfig, train_by_preference
+from worldline.control.actor.recent import RecentFrames
 from worldline.control.actor.value import CriticConfig, Trained
 from worldline.control.actor.window import WindowConfig, train_by_gradients
 
@@ -20,6 +23,7 @@ __all__ = [
     "Contexts",
     "CriticConfig",
     "PreferenceConfig",
+    "RecentFrames",
     "Trained",
     "WindowConfig",
     "train_by_gradients",
