@@ -40,13 +40,13 @@ def bench_plan(
     figures[f"frame evaluations per processor second, batch {candidates}, nothing but steps"] = forward
     world.requires_grad_(False)
     objective = GoalLatent(torch.randn(world.noise_shape))
-    limits = {"horizon": horizon, "max_frame_evaluations": budget}
-    tree = SoftTreeConfig(**limits, chunk=max(1, horizon // 2))
+    tree = SoftTreeConfig(horizon=horizon, max_frame_evaluations=budget, chunk=max(1, horizon // 2))
+    cem = CEMConfig(horizon=horizon, max_frame_evaluations=budget)
     rollouts = max(1, budget // horizon)
     planners: dict[str, SearchPlanner] = {
         "SoftTree": SoftTree(world, objective, sized(replace(tree, refine_steps=0), rollouts)),
         "SoftTree with gradients": SoftTree(world, objective, sized(tree, rollouts)),
-        "CEM": CEM(world, objective, sized(CEMConfig(**limits), rollouts)),
+        "CEM": CEM(world, objective, sized(cem, rollouts)),
     }
     for name, planner in planners.items():
         planner.plan(state, seed=0, max_frame_evaluations=max(horizon, budget // 10))
