@@ -79,7 +79,11 @@ def measure_control(world: World | None, plan: ControlPlan, folder: Path, *, pro
     steps = None if world is None else world.sampler.num_steps
     setup = {"world": name, "rate_hz": rate, "steps": steps, "size": size, "seed": plan.seed, "horizon": plan.horizon}
     # Attempts that were made for another objective are no part of this.
-    records = Records(folder, setup | {"execute": plan.execute, "prompt_frames": plan.prompt_frames, "objective": "picture, nearest", "proposals": "side by side"})
+    records = Records(
+        folder,
+        setup
+        | {"execute": plan.execute, "prompt_frames": plan.prompt_frames, "objective": "picture, nearest", "proposals": "side by side"},
+    )
     parts, missing = [], {}
     for environment in plan.environments:
         task = TASKS[environment]
