@@ -12,7 +12,8 @@ from worldline.data import write_lerobot
 from worldline.envs.zoo import DOMAINS
 from worldline.interfaces import ActionSpec, Clip
 from worldline.recipes.balls import balls, data_of_balls
-from worldline.recipes.zoo import FRAME_SKIPS, read_zoo, zoo
+from worldline.recipes.corpus import Corpus
+from worldline.recipes.zoo import FRAME_SKIPS, fit_windows, read_zoo, zoo
 from worldline.recipes.zoo_figures import train_zoo
 from worldline.world import World
 
@@ -52,6 +53,19 @@ def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     recipe = replace(recipe, dynamics_batch=(6, 5), measured_frames=(2, 4))
     train_zoo(recipe, read_zoo(data, out / "data", image_size=SIZE), out)
     return out
+
+
+def test_windows_are_no_longer_than_episodes(data: Path, run: Path) -> None:
+    corpus = read_zoo(data, run / "data", image_size=SIZE).train
+    recipe = zoo(size="nano", image_size=SIZE)
+    assert recipe.dynamics_batch == (10, 20)
+    assert recipe.context_frames == 16
+    fitted = fit_windows(recipe, corpus)
+    assert (fitted.dynamics_batch, fitted.context_frames) == ((16, 12), 12)  # 24 recorded frames, every other one
+    short = replace(recipe, dynamics_batch=(6, 5), context_frames=None)
+    assert fit_windows(short, corpus) == short
+    none_fits = Corpus(stores=corpus.stores, frame_skips=dict.fromkeys(corpus.frame_skips, 12))
+    assert fit_windows(recipe, none_fits) == recipe
 
 
 def test_every_domain_is_read_with_its_splits_and_rate(data: Path, run: Path) -> None:

@@ -12,7 +12,7 @@ from worldline.cli.arguments import Train
 from worldline.cli.report import Report, interrupted, table
 from worldline.recipes import TrainingInterruptedError
 from worldline.recipes.balls import balls, data_of_balls
-from worldline.recipes.zoo import read_zoo, zoo
+from worldline.recipes.zoo import fit_windows, read_zoo, zoo
 from worldline.recipes.zoo_figures import gain_and_ratio, train_zoo
 from worldline.train import TrainingDivergedError
 from worldline.world import World
@@ -44,6 +44,7 @@ def run(arguments: Train, *, start: World | None = None, before: Callable[[], No
             raise ValueError("--only belongs to the recipe zoo; balls is one domain")
         data, only = data_of_balls(data), ("balls",)
     found = read_zoo(data, arguments.out / "data", image_size=arguments.image_size, only=only, rate_hz=arguments.rate_hz)
+    recipe = fit_windows(recipe, found.train)
     before()
     try:
         _, figures = train_zoo(recipe, found, arguments.out, start=start, num_workers=arguments.num_workers, seed=arguments.seed)

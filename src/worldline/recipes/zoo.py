@@ -59,6 +59,7 @@ prompt, 16 predicted) fit into the zoo's episodes of 64."""
 _USUAL_RATE_HZ, _MOST_SKIPPED = 5.0, 3  # of a domain that the table does not know
 
 _TOKENIZER_SHARE = 0.3
+_SHORTEST_WINDOW = 3
 
 
 def zoo(
@@ -169,6 +170,23 @@ def read_zoo(data: Path, folder: Path, *, image_size: int = 64, only: Sequence[s
         train=Corpus(stores=stores["train"], frame_skips=skips),
         held_out={split: stores[split] for split in SPLITS[1:] if stores[split]},
     )
+
+
+def fit_windows(recipe: Recipe, corpus: Corpus[EpisodeStore]) -> Recipe:
+    """The recipe with training windows for which every domain has an episode, and about as many frames per batch as before.
+
+    The zoo's own episodes of 64 recorded frames are long enough for the recipe as it is. Where a domain has less than 3 frames of the
+    world, nothing is changed, and the training says which numbers do not fit.
+    """
+    rows, frames = recipe.dynamics_batch
+    longest = min(
+        max((episode.num_frames for episode in store.episodes), default=0) // corpus.frame_skips[name]
+        for name, store in corpus.stores.items()
+    )
+    if not _SHORTEST_WINDOW <= longest < frames:
+        return recipe
+    context = min(recipe.context_frames or frames, longest)
+    return replace(recipe, dynamics_batch=(rows * frames // longest, longest), context_frames=context)
 
 
 def _data_set(folder: Path, image_size: int) -> Path | None:
