@@ -83,6 +83,14 @@ def test_labels_on_a_share_are_noted_on_the_card(data: Path, tmp_path: Path) -> 
     assert world.config.provenance["share of episodes with action labels"] == 0.4
 
 
+def test_a_domain_may_be_drawn_more_often(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(command(data, tmp_path / "run", "--shares", "film", "3")) == 0
+    assert World.load(tmp_path / "run" / "world").config.provenance["shares of the windows, where not 1"] == {"film": 3.0}
+    capsys.readouterr()
+    assert main(command(data, tmp_path / "run")) == 2
+    assert "shares was {'film': 3.0} and is {}" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -90,6 +98,8 @@ def test_labels_on_a_share_are_noted_on_the_card(data: Path, tmp_path: Path) -> 
         (["balls"], "reads --data"),
         (["zoo", "--data", "{missing}"], "no such folder"),
         (["zoo", "--data", "{data}", "--only", "push"], "has no push with a training set"),
+        (["zoo", "--data", "{data}", "--shares", "push", "3"], "shares are given for ['push']"),
+        (["zoo", "--data", "{data}", "--shares", "arm", "-1"], "give positive numbers"),
         (["balls", "--data", "{data}"], "has no balls with a training set"),
         (["push", "--data", "{data}"], "belong to the recipes zoo and balls"),
         (["zoo", "--data", "{data}", "--label-share", "2"], "from 0 to 1"),

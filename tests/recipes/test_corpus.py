@@ -1,6 +1,7 @@
 """Several stores in one batch, and labels that are kept for a share of the episodes."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,21 @@ def test_each_store_has_its_own_actions_and_rate(corpus: Corpus[EpisodeStore]) -
 def test_names_must_agree(corpus: Corpus[EpisodeStore]) -> None:
     with pytest.raises(ValueError, match="name the same ones"):
         Corpus(stores=corpus.stores, frame_skips={"wide": 1})
+
+
+def test_shares_say_how_often_a_store_is_drawn(corpus: Corpus[EpisodeStore]) -> None:
+    batch = replace(corpus, shares={"film": 4.0}).batches(batch_size=120, num_frames=2).batch(0)
+    assert batch.frames is not None
+    shades = (batch.frames[:, 0, 0, 0, 0] * 255).round().int().tolist()
+    assert abs(shades.count(204) - 80) <= 3
+    assert abs(shades.count(51) - 20) <= 3
+    assert replace(corpus, shares={"film": 4.0}).mapped(lambda store: store).shares == {"film": 4.0}
+
+
+@pytest.mark.parametrize(("shares", "says"), [({"cloth": 2.0}, "there is film, narrow, wide"), ({"film": 0.0}, "positive")])
+def test_shares_are_positive_and_of_stores_that_are_there(corpus: Corpus[EpisodeStore], shares: dict[str, float], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        replace(corpus, shares=shares)
 
 
 def kept(store: EpisodeStore) -> set[str]:

@@ -27,7 +27,7 @@ _DEFAULT_MINUTES = 60.0
 _RECORD = "command.json"
 _MAY_CHANGE = ("json", "num_workers", "out")  # a folder may be moved
 # what runs from before these options did
-_SINCE = {"data": None, "only": [], "steps": None, "label_share": 1.0, "start": None, "infer_labels": False}
+_SINCE = {"data": None, "only": [], "shares": {}, "steps": None, "label_share": 1.0, "start": None, "infer_labels": False}
 _BY_NAME = ("push", "zoo", "balls")
 
 
@@ -94,8 +94,8 @@ def _check(arguments: Train) -> None:
         raise ValueError("the recipe push films its own videos; leave the source away, or use --recipe folder")
     if of_data and (arguments.source or arguments.data is None):
         raise FileNotFoundError(f"the recipe {arguments.recipe} reads --data, a folder that `worldline collect` filmed, and nothing else")
-    if not of_data and (arguments.data or arguments.only or arguments.steps):
-        raise ValueError("--data, --only and --steps belong to the recipes zoo and balls")
+    if not of_data and (arguments.data or arguments.only or arguments.shares or arguments.steps):
+        raise ValueError("--data, --only, --shares and --steps belong to the recipes zoo and balls")
     if not 0 <= arguments.label_share <= 1:
         raise ValueError(f"--label-share is {arguments.label_share}; give a number from 0 to 1")
     if arguments.recipe not in ("push", *train_zoo.RECIPES) and not arguments.source:

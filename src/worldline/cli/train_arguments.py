@@ -3,7 +3,7 @@
 Light on purpose, as `cli.arguments` is. May import: tyro. Refuses to know: all other rooms.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -45,6 +45,7 @@ class Train:
             `worldline collect` filmed, from --data.
         data: of zoo: the folder of the domains, DOMAIN/train, DOMAIN/validation and DOMAIN/ood; of balls: the same, or the domain's own.
         only: of zoo, only these domains.
+        shares: of zoo, how often a domain is drawn, relative to the others, as in --shares cloth 3 push 3; 1 where none is given.
         start: a trained world to go on from: a folder of a run, a hub repository as owner/name, or the name of a bundled world. Its
             tokenizer stays as it is, its dynamics are trained further, and its size and image size are taken.
         size: of the network: nano 1M parameters, tiny 6M, small 30M, base 150M, large 1B.
@@ -70,6 +71,7 @@ class Train:
     recipe: Literal["folder", "push", "droid", "cars", "zoo", "balls"] = "folder"
     data: Path | None = None
     only: tuple[str, ...] = ()
+    shares: dict[str, float] = field(default_factory=dict)
     start: str | None = None
     size: Size | None = None
     minutes: float | None = None

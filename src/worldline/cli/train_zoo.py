@@ -40,10 +40,11 @@ def run(arguments: Train, *, start: World | None = None, before: Callable[[], No
     recipe = replace(recipe, infers_labels=arguments.infer_labels)
     data, only = arguments.data, arguments.only
     if arguments.recipe == "balls":
-        if only:
-            raise ValueError("--only belongs to the recipe zoo; balls is one domain")
+        if only or arguments.shares:
+            raise ValueError("--only and --shares belong to the recipe zoo; balls is one domain")
         data, only = data_of_balls(data), ("balls",)
     found = read_zoo(data, arguments.out / "data", image_size=arguments.image_size, only=only, rate_hz=arguments.rate_hz)
+    found = replace(found, train=replace(found.train, shares=arguments.shares))
     recipe = fit_windows(recipe, found.train)
     before()
     try:

@@ -4,8 +4,9 @@ May import: data. Refuses to know: models, where the videos come from.
 """
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
 from worldline.data import ArrayStore, Balance, BatchStream, Loader, Mixture, concatenate_spec
@@ -19,26 +20,32 @@ Other = TypeVar("Other", bound=ArrayStore)
 class Corpus(Generic[Store]):
     """Stores by name, all of one frame size.
 
-    Several are drawn evenly, whatever their sizes, and every batch mixes them: the tokenizer normalises over a batch, which must
+    Several are drawn evenly, whatever their sizes, or as `shares` say, and every batch mixes them: the tokenizer normalises over a batch, which must
     therefore look like all of the data. Actions are then mapped to [-1, 1] by the bounds of their own store and filled up with zeros to
     the widest; a store without labels gets the null action.
 
     Attributes:
         stores: by name.
         frame_skips: recorded frames per frame of the world, by name; the actions in between are put side by side.
+        shares: how often windows of a store are drawn, relative to the others; 1 where none is given.
 
     Raises:
-        ValueError: if the two name different stores, or there are none.
+        ValueError: if the first two name different stores, or there are none, or a share is of another store or not positive.
     """
 
     stores: Mapping[str, Store]
     frame_skips: Mapping[str, int]
+    shares: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.stores or self.stores.keys() != self.frame_skips.keys():
             raise ValueError(
                 f"stores are {sorted(self.stores)} and frame_skips {sorted(self.frame_skips)}; name the same ones, at least one"
             )
+        if not self.shares.keys() <= self.stores.keys():
+            raise ValueError(f"shares are given for {sorted(self.shares)}; there is {', '.join(sorted(self.stores))}")
+        if not all(0 < share < math.inf for share in self.shares.values()):
+            raise ValueError(f"shares are {dict(self.shares)}; give positive numbers")
 
     @classmethod
     def of(cls, store: Store, frame_skip: int) -> "Corpus[Store]":
@@ -67,7 +74,11 @@ class Corpus(Generic[Store]):
 
     def mapped(self, change: Callable[[Store], Other]) -> "Corpus[Other]":
         """The same with each store changed, to its latents for one."""
-        return Corpus(stores={name: change(store) for name, store in self.stores.items()}, frame_skips=self.frame_skips)
+        return self.holding({name: change(store) for name, store in self.stores.items()})
+
+    def holding(self, stores: Mapping[str, Other]) -> "Corpus[Other]":
+        """The same with other stores of the same names."""
+        return Corpus(stores=stores, frame_skips=self.frame_skips, shares=self.shares)
 
     def batches(self, *, batch_size: int, num_frames: int, num_workers: int = 0, seed: int = 0) -> BatchStream:
         """Windows of `num_frames` frames of the world; half of them labelled, where a store has actions in a part of its episodes."""
@@ -86,7 +97,8 @@ class Corpus(Generic[Store]):
             name: Loader(store, batch_size=1, num_frames=num_frames, frame_skip=self.frame_skips[name], seed=seed, balance=_balance(store))
             for name, store in self.stores.items()
         }
-        return Mixture(rows, shared_actions=True, parts=batch_size, seed=seed, num_workers=num_workers)
+        weights = {name: self.shares.get(name, 1.0) for name in rows}
+        return Mixture(rows, weights=weights, shared_actions=True, parts=batch_size, seed=seed, num_workers=num_workers)
 
 
 def _balance(store: ArrayStore) -> Balance:

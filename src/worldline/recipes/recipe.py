@@ -156,6 +156,8 @@ def train_world(
         "seed": seed,
         **begun,
     }
+    if corpus.shares:
+        provenance["shares of the windows, where not 1"] = dict(corpus.shares)
     if recipe.label_share < 1:
         provenance["share of episodes with action labels"] = recipe.label_share
     for name, report in inferred.items():
@@ -193,7 +195,7 @@ def labelled_latents(
             stores[name], report = infer_labels(store, stores[name], folder / "labels", frame_skip=skip, device=device, seed=seed)
             if report is not None:
                 reports[name] = report
-    return Corpus(stores=stores, frame_skips=corpus.frame_skips), reports
+    return corpus.holding(stores), reports
 
 
 def metric_of(recipe: Recipe, tokenizer: Tokenizer, latents: Corpus[LatentStore], seed: int) -> torch.Tensor | None:
