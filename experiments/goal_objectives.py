@@ -3,13 +3,16 @@
     python experiments/goal_objectives.py runs/push --environment pusht [--pairs 10] [--horizon 6] [--budget 1000]
 
 From the start of each strict pair of seed 1 (not those of the suite), and from half of the way that its episode went, CEM plans in the true
-simulator on the true state. All the plans that it tried are imagined in the learned world, and each objective scores them there. Printed,
+simulator on the true state. All the plans that it tried are imagined in the learned world, and each objective scores them there. With
+--true-frames also, under names that say so, what really came of them, drawn by the simulator and seen through the world's tokenizer: what
+goes wrong there is not the dynamics' fault. Printed,
 for each objective and way of pooling over frames: the true excess (squared distances over squared tolerances, summed; solved below about 1)
 of the nearest frame of the plan that it would have chosen, geometric mean; the share of states in which that plan solves the pair; and
 Spearman's correlation with the true excess, over plans, and over all frames of all plans.
 """
 
 import argparse
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -51,6 +54,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=10)
     parser.add_argument("--horizon", type=int, default=6)
     parser.add_argument("--budget", type=int, default=1000)
+    parser.add_argument("--true-frames", action="store_true", help="score the true outcomes' pictures, too")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     world, task = World.load(arguments.world), TASKS[arguments.environment]
@@ -68,8 +72,8 @@ def main() -> None:
     for pair in found.pairs:
         for share in (0.0, 0.5):
             history = _history(pair, acted, share, size, learned.packing.frame_skip)
-            actions, excess = _tried(true, pair, history, arguments.horizon, arguments.budget)
-            tally.judge(learned, pair, history, actions, excess)
+            tried = _tried(true, pair, history, arguments)
+            tally.judge(learned, pair, history, tried)
         print(f"done: {pair.source}", flush=True)
     print("| objective | pooled by | excess of the chosen plan | solved | Spearman, plans | Spearman, frames |\n|---|---|---|---|---|---|")
     for (name, pooling), values in tally.rows.items():
@@ -89,17 +93,29 @@ def _history(pair: Pair, simulator: Any, share: float, size: int, frame_skip: in
     return history
 
 
-def _tried(true: SimulatorSubject, pair: Pair, history: History, horizon: int, budget: int) -> tuple[Tensor, Tensor]:
-    """Plans (N, T, A) that CEM tried on the true state, and their true excess (N, T, R)."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tried:
+    """Plans (N, T, A), their true excess (N, T, R), and, if asked for, true pictures (N, T, 3, H, W)."""
+
+    actions: Tensor
+    excess: Tensor
+    frames: Tensor | None
+
+
+def _tried(true: SimulatorSubject, pair: Pair, history: History, arguments: argparse.Namespace) -> Tried:
+    """Plans that CEM tried on the true state, and what came of them."""
+    horizon, budget = arguments.horizon, arguments.budget
     start = true.look(history)
     objective = true.objective(pair, start)
-    actions, excess = [], []
+    actions, excess, frames = [], [], []
 
     def score(rollout: Rollout) -> Tensor:
         assert rollout.actions is not None
         actions.append(rollout.actions.float())
         goal, begin = torch.from_numpy(pair.goal), torch.from_numpy(pair.start)
         excess.append(true.task.excess(rollout.latents[0].squeeze(-2), begin, goal))
+        if arguments.true_frames:
+            frames.append(true.world.decode(rollout)[0].float())
         return objective(rollout)
 
     rollouts = budget // horizon
@@ -114,7 +130,7 @@ def _tried(true: SimulatorSubject, pair: Pair, history: History, horizon: int, b
         batch_size=512,
     )
     CEM(true.world, score, config).plan(start, seed=0, initial=history.hold(true.packing, horizon))
-    return torch.cat(actions), torch.cat(excess)
+    return Tried(actions=torch.cat(actions), excess=torch.cat(excess), frames=torch.cat(frames) if frames else None)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -128,23 +144,27 @@ class Tally:
     frames: dict[str, list[float]] = field(default_factory=dict)
 
     @torch.no_grad()
-    def judge(self, learned: LearnedSubject, pair: Pair, history: History, actions: Tensor, excess: Tensor) -> None:
+    def judge(self, learned: LearnedSubject, pair: Pair, history: History, tried: Tried) -> None:
         """Score the plans in the learned world by every objective, and note what each would have chosen."""
         state, goal = learned.look(history), learned.goal_latent(pair)
-        latents = torch.cat([learned.world.rollout(state, some, seed=1).latents[0] for some in actions.split(64)])
+        imagined = torch.cat([learned.world.rollout(state, some, seed=1).latents[0] for some in tried.actions.split(64)])
+        outcomes = {"": imagined}
+        if tried.frames is not None:
+            outcomes["true frames: "] = torch.cat([learned.world.tokenizer.encode(some) for some in tried.frames.split(64)])
         moving = moving_token_weights(torch.stack([state.latent[0], goal]))
         objectives: dict[str, Any] = {"latents": GoalLatent(goal), "latents, moving tokens": GoalLatent(goal, token_weights=moving)}
         for name, orders in ORDERS.items():
             objectives[name] = GoalPicture(goal, state.latent[0], learned.world.decode, orders=orders, over_time="final")
-        true = excess.sum(-1)
-        for name, objective in objectives.items():
+        true = tried.excess.sum(-1)
+        for (prefix, latents), (label, objective) in itertools.product(outcomes.items(), objectives.items()):
+            name = prefix + label
             each = latents.flatten(0, 1)[None, :, None]  # every frame by itself
             costs = torch.cat([-objective(_alone(some)) for some in each.split(256, dim=1)]).view(true.shape)
             self.frames.setdefault(name, []).append(_spearman(costs.flatten(), true.flatten()))
             for pooling, pool in POOLING.items():
                 pooled = pool(costs)
                 best = int(pooled.argmin())
-                solved = bool((excess[best] <= 1).all(-1).any())
+                solved = bool((tried.excess[best] <= 1).all(-1).any())
                 self.rows.setdefault((name, pooling), []).append((float(true[best].min()), solved, _spearman(pooled, pool(true))))
 
 
