@@ -6,9 +6,10 @@ from typing import get_args
 
 import pytest
 
-from worldline.cli import arguments, main
+from worldline.cli import arguments, main, train_arguments
 from worldline.data import Fit
 from worldline.dynamics import Size
+from worldline.envs.pusht import PolicyName
 
 COMMANDS = ("demo", "train", "predict", "eval", "plan", "collect", "bench", "doctor")
 
@@ -46,6 +47,7 @@ def test_words_that_do_not_parse_exit_with_2(words: list[str], capsys: pytest.Ca
 def test_the_words_are_those_of_the_library() -> None:
     assert get_args(arguments.Fit) == get_args(Fit)
     assert get_args(arguments.Size) == get_args(Size)
+    assert set(get_args(train_arguments.Policy)) < set(get_args(PolicyName))
 
 
 def refusal(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:

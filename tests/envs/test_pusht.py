@@ -12,10 +12,12 @@ from worldline.envs.pusht import (
     GOAL_POSE,
     agent_pixel_position,
     block_pixel_pose,
+    collect,
     collect_pusht,
     find_agent,
     find_block,
     make_pusht,
+    policies,
     pusht_action_spec,
 )
 from worldline.interfaces import Clip
@@ -164,6 +166,33 @@ def test_pushes_move_the_block_far_more_often_than_random_actions(push_clips: li
     push_share = share_of_frames_with_motion(torch.stack([clip.states for clip in push_clips if clip.states is not None]))
     assert push_share > 0.3
     assert push_share > 2.5 * random_share
+
+
+def test_a_prober_crosses_the_table_and_hits_the_block_hard() -> None:
+    """What planners propose and pushers never do; and it still pushes in between."""
+    speeds, moved = {}, {}
+    for policy in ("push", "probe"):
+        states = torch.stack(
+            [
+                clip.states
+                for clip in collect_pusht(6, num_frames=40, size=8, seed=3, policy=policy, frame_skip=4)
+                if clip.states is not None
+            ]
+        )
+        speeds[policy] = states[..., :2].diff(dim=1).norm(dim=-1).quantile(0.9).item()
+        moved[policy] = share_of_frames_with_motion(states)
+        assert float(((states[..., 2:4] > -60) & (states[..., 2:4] < ARENA_SIZE + 60)).float().mean()) > 0.97  # not through the wall
+    assert speeds["probe"] > 1.5 * speeds["push"]
+    assert moved["probe"] > 0.3
+
+
+def test_a_broad_collection_has_all_policies() -> None:
+    """Episodes of the four in their shares; the usual mixture stays as it is, bit for bit."""
+    broad = [collect._make_policy("broad", np.random.default_rng([1, index])) for index in range(60)]
+    shares = [sum(isinstance(one, kind) for one in broad) / len(broad) for kind in (policies.Prober, policies.Pusher, policies.Wanderer)]
+    np.testing.assert_allclose(shares, [0.55, 0.35, 0.1], atol=0.15)
+    usual = [collect._make_policy("mixture", np.random.default_rng([1, index])) for index in range(60)]
+    assert not any(isinstance(one, policies.Prober) for one in usual)
 
 
 def test_goal_policy_solves_the_task() -> None:

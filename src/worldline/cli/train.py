@@ -27,7 +27,16 @@ _DEFAULT_MINUTES = 60.0
 _RECORD = "command.json"
 _MAY_CHANGE = ("json", "num_workers", "out")  # a folder may be moved
 # what runs from before these options did
-_SINCE = {"data": None, "only": [], "shares": {}, "steps": None, "label_share": 1.0, "start": None, "infer_labels": False}
+_SINCE = {
+    "data": None,
+    "only": [],
+    "shares": {},
+    "policy": "mixture",
+    "steps": None,
+    "label_share": 1.0,
+    "start": None,
+    "infer_labels": False,
+}
 _BY_NAME = ("push", "zoo", "balls")
 
 
@@ -94,6 +103,8 @@ def _check(arguments: Train) -> None:
         raise ValueError("the recipe push films its own videos; leave the source away, or use --recipe folder")
     if of_data and (arguments.source or arguments.data is None):
         raise FileNotFoundError(f"the recipe {arguments.recipe} reads --data, a folder that `worldline collect` filmed, and nothing else")
+    if arguments.policy != "mixture" and arguments.recipe != "push":
+        raise ValueError("--policy belongs to the recipe push, which films its own videos")
     if not of_data and (arguments.data or arguments.only or arguments.shares or arguments.steps):
         raise ValueError("--data, --only, --shares and --steps belong to the recipes zoo and balls")
     if not 0 <= arguments.label_share <= 1:
@@ -137,7 +148,7 @@ def _store(arguments: Train) -> EpisodeStore:
         case "push":
             workers = max(1, arguments.num_workers)
             options = {"num_episodes": arguments.episodes, "num_frames": 40, "size": size, "num_workers": workers}
-            return collect_push(folder_of_data, seed=arguments.seed + 1, **options)
+            return collect_push(folder_of_data, seed=arguments.seed + 1, policy=arguments.policy, **options)
         case "droid":
             return read_droid(arguments.source[0], folder_of_data, size=size)
         case "cars":

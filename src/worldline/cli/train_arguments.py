@@ -12,6 +12,7 @@ from tyro.conf import FlagCreatePairsOff, Positional
 # The names of `worldline.data.Fit` and `worldline.dynamics.Size`, repeated because importing them takes seconds; a test compares.
 Fit = Literal["stretch", "crop", "pad"]
 Size = Literal["nano", "tiny", "small", "base", "large"]
+Policy = Literal["mixture", "broad"]  # of `worldline.envs.pusht.PolicyName`
 Json = FlagCreatePairsOff[bool]
 
 
@@ -61,6 +62,7 @@ class Train:
         fit: how frames of another aspect ratio are made square.
         action_columns: columns of the CSV files that make up an action.
         episodes: episodes to film, for the recipe push.
+        policy: of these; mixture pushes carefully, broad also tries what a planner would: for worlds that are planned in.
         num_workers: threads that prepare batches.
         seed: of the weights, the order of the data and the held-out sources.
         json: print the figures as one JSON object.
@@ -85,6 +87,7 @@ class Train:
     fit: Fit = "stretch"
     action_columns: tuple[str, ...] = ()
     episodes: int = 500
+    policy: Policy = "mixture"
     num_workers: int = 1
     seed: int = 0
     json: Json = False

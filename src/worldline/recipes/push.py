@@ -8,7 +8,7 @@ from pathlib import Path
 
 from worldline.data import EpisodeStore
 from worldline.dynamics import SamplerConfig, ShortcutConfig
-from worldline.envs.pusht import collect_pusht, pusht_action_spec
+from worldline.envs.pusht import PolicyName, collect_pusht, pusht_action_spec
 from worldline.recipes.recipe import Recipe
 from worldline.tokenizer import TokenizerConfig
 from worldline.train import TrainConfig
@@ -70,9 +70,13 @@ def push_by_steps(tokenizer_steps: int, dynamics_steps: int) -> Recipe:
     )
 
 
-def collect_push(folder: Path, *, num_episodes: int, num_frames: int, size: int, seed: int, num_workers: int) -> EpisodeStore:
-    """Open the Push-T episodes in `folder`, or collect them there first."""
+def collect_push(
+    folder: Path, *, num_episodes: int, num_frames: int, size: int, seed: int, num_workers: int, policy: PolicyName = "mixture"
+) -> EpisodeStore:
+    """Open the Push-T episodes in `folder`, or collect them there first; `policy` as in `collect_pusht`."""
     if (folder / "store.json").is_file():
         return EpisodeStore.open(folder)
-    clips = collect_pusht(num_episodes, num_frames=num_frames, size=size, seed=seed, frame_skip=FRAME_SKIP, num_workers=num_workers)
+    clips = collect_pusht(
+        num_episodes, num_frames=num_frames, size=size, seed=seed, policy=policy, frame_skip=FRAME_SKIP, num_workers=num_workers
+    )
     return EpisodeStore.build(folder, clips, action_spec=pusht_action_spec())

@@ -13,13 +13,14 @@ from typing import Literal, get_args
 import numpy as np
 import torch
 
-from worldline.envs.pusht.policies import MARGIN, Pusher, Wanderer
+from worldline.envs.pusht.policies import MARGIN, Prober, Pusher, Wanderer
 from worldline.envs.pusht.simulator import ARENA_SIZE, RATE_HZ, PushT, make_pusht
 from worldline.interfaces import Clip
 
-PolicyName = Literal["push", "goal", "wander", "mixture"]
+PolicyName = Literal["push", "goal", "wander", "probe", "mixture", "broad"]
 
 MIXTURE = {"push": 0.6, "goal": 0.25, "wander": 0.15}
+BROAD = {"push": 0.2, "goal": 0.15, "wander": 0.1, "probe": 0.55}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,7 +55,8 @@ def collect_pusht(
         size: side of the square pictures in pixels.
         seed: start of all randomness; different seeds give disjoint episodes.
         policy: `push` (random pushes through the block), `goal` (pushes the block to the goal pose), `wander` (smooth noise that
-            ignores the block) or `mixture` (one of the three per episode, 60, 25 and 15 %).
+            ignores the block), `probe` (pushes, and bursts of what a planner would try), `mixture` (one of the first three per episode,
+            60, 25 and 15 %) or `broad` (one of the four, 20, 15, 10 and 55 %), for worlds that are planned in.
         frame_skip: simulator steps of 0.1 s per frame, during which the action is held.
         num_workers: processes that simulate; above 1, the calling script needs the usual `if __name__ == "__main__"`.
 
@@ -124,10 +126,13 @@ def _film(env: PushT, recording: _Recording, episode: int) -> dict[str, np.ndarr
 
 
 def _make_policy(name: PolicyName, generator: np.random.Generator) -> Callable[[np.ndarray], complex]:
-    if name == "mixture":
-        name = generator.choice(list(MIXTURE), p=list(MIXTURE.values()))
+    if name in ("mixture", "broad"):
+        shares = MIXTURE if name == "mixture" else BROAD
+        name = generator.choice(list(shares), p=list(shares.values()))
     if name == "wander":
         return Wanderer(generator)
+    if name == "probe":
+        return Prober(generator)
     return Pusher(generator, to_goal=name == "goal")
 
 

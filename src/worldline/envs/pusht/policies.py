@@ -1,7 +1,7 @@
 """Scripted Push-T policies: they see the true state, and they push.
 
 A random walk rarely touches the block, so a world filmed under one learns a static block. `Pusher` goes behind the block, pushes
-through, retreats and does it again; `Wanderer` strolls about.
+through, retreats and does it again; `Wanderer` strolls about; `Prober` now and then does what a planner would try.
 
 May import: numpy, the simulator's constants. Refuses to know: the simulator itself, pictures, clips.
 
@@ -148,6 +148,37 @@ class Pusher:
                 pushes.append(Push(contact=contact, normal=normal, travel=travel))
                 values.append(value)
         return pushes[int(np.argmax(values))] if pushes else None
+
+
+class Prober:
+    """A `Pusher` who every few frames is carried away: bursts of targets far apart, near the block or anywhere.
+
+    That is what a planner proposes, and what careful policies never show: the disc crossing half of the table in a frame, the block hit at
+    full speed. A world that has not seen it has no idea of it (docs/log.md).
+    """
+
+    def __init__(self, generator: np.random.Generator) -> None:
+        self._generator = generator
+        self._pusher = Pusher(generator, to_goal=False)
+        self._burst: ColoredNoise | None = None
+        self._about_block = False
+        self._frames_left = int(generator.integers(2, 6))
+
+    def __call__(self, state: np.ndarray) -> complex:
+        """The next target of the agent, from the true state (7,)."""
+        pose = Pose(origin=complex(state[2], state[3]), angle=float(state[4]))
+        self._frames_left -= 1
+        if self._frames_left < 0:
+            self._burst = self._new_burst() if self._burst is None else None
+            self._frames_left = int(self._generator.integers(*((2, 6) if self._burst is None else (4, 11))))
+        if self._burst is None or not _inside(pose.center, BLOCK_REACH):  # hit hard at a wall, the block goes through it
+            return self._pusher(state)
+        return (pose.center if self._about_block else TABLE_CENTER) + self._burst()
+
+    def _new_burst(self) -> "ColoredNoise":
+        self._about_block = bool(self._generator.random() < 0.6)
+        spread = math.exp(float(self._generator.uniform(math.log(40), math.log(150 if self._about_block else 256))))
+        return ColoredNoise(self._generator, standard_deviation=spread, correlation=float(self._generator.uniform(0.0, 0.9)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
