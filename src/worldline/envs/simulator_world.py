@@ -21,7 +21,7 @@ from torch import Tensor
 from worldline.envs.simulator import Simulator, Value
 from worldline.interfaces import ActionSpec, Rollout, State
 
-_KEPT = 256
+_KEPT = 1024
 """States that a `SimulatorWorld` keeps to go on from."""
 
 
@@ -53,8 +53,8 @@ class SimulatorWorld:
     wrap it in `FiniteDifferences` for planners that need them. A frame in which the simulator diverges is NaN, and all that follow it.
 
     Each row of a batch is run in turn from where its state is: by `Simulator.load` where that is exact, else by running the episode again
-    from its seed, whose cost grows with the frames behind the state. The last few hundred states that rows went on from are kept, so that
-    a tree's node is run once and restored for each of its children.
+    from its seed, whose cost grows with the frames behind the state. The last thousand states that rows went on from, or ended in, are
+    kept, so that what lies behind a tree's node is run once, and restored for each of its children.
 
     Args:
         simulator: of which the world becomes the owner.
@@ -132,8 +132,8 @@ class SimulatorWorld:
             raise ValueError(f"state has {state.batch_size} rows and actions have {batch}; give as many, or a state of one row")
         branches = state.memory * batch if state.batch_size == 1 else state.memory
         given = self._split(self.action_spec.clamp(actions.detach()))
-        rows = [self._run(branch, row) for branch, row in zip(branches, given, strict=True)]
         ends = tuple(branch.then(list(row.reshape(-1, row.shape[-1]))) for branch, row in zip(branches, given, strict=True))
+        rows = [self._run(branch, row, end) for branch, row, end in zip(branches, given, ends, strict=True)]
         samples = samples if noise is None else noise.shape[0]
         latents = torch.from_numpy(np.stack(rows))[None, :, :, None].to(state.latent).expand(samples, -1, -1, -1, -1)
         end = State(latent=latents[:, :, -1].flatten(0, 1), position=state.position + horizon, memory=ends * samples)
@@ -173,8 +173,8 @@ class SimulatorWorld:
             return np.repeat(values[:, :, None], self.frame_skip, axis=2)
         return values.reshape(*values.shape[:2], self.frame_skip, -1)
 
-    def _run(self, branch: Branch, actions: np.ndarray) -> np.ndarray:
-        """States (T, D) from `branch` on under `actions` (T, frame_skip, A)."""
+    def _run(self, branch: Branch, actions: np.ndarray, end: Branch) -> np.ndarray:
+        """States (T, D) from `branch` on under `actions` (T, frame_skip, A), which lead to `end`."""
         states: list[np.ndarray] = []
         try:
             self._go(branch)
@@ -182,6 +182,7 @@ class SimulatorWorld:
                 for action in several:
                     self.simulator.advance(action)
                 states.append(self._read())
+            self._keep(end)
         except FloatingPointError:
             self._episode = None  # a simulation that diverged is no place to go on from
             self._saved.clear()
@@ -216,6 +217,10 @@ class SimulatorWorld:
                 return
         for action in branch.actions[0 if behind is None else len(behind.actions) :]:
             self.simulator.advance(action)
+        self._keep(branch)
+
+    def _keep(self, branch: Branch) -> None:
+        """Remember the simulator as it is, at the end of `branch`."""
         if self._restores:
             self._saved[branch] = self.simulator.save()
             if len(self._saved) > _KEPT:

@@ -114,14 +114,8 @@ def _cem(world: World, objective: Objective, sizes: Sizes) -> Planner:
 
 
 def _mppi(world: World, objective: Objective, sizes: Sizes) -> Planner:
-    split = split_into_iterations(sizes.num_rollouts)
-    config = MPPIConfig(
-        horizon=sizes.horizon,
-        num_candidates=max(1, split.num_candidates - 1),  # the average is scored, too
-        num_iterations=split.num_iterations,
-        temperature=0.05,
-        batch_size=sizes.batch_size,
-    )
+    """At a temperature that follows the spread of the scores: a fixed one made it follow its best candidate alone."""
+    config = sized(MPPIConfig(horizon=sizes.horizon, batch_size=sizes.batch_size, noise_std=1.0), sizes.num_rollouts)
     return MPPI(world, objective, config, noise=_correlated(sizes))
 
 
