@@ -21,8 +21,8 @@ class Corpus(Generic[Store]):
     """Stores by name, all of one frame size.
 
     Several are drawn evenly, whatever their sizes, or as `shares` say, and every batch mixes them: the tokenizer normalises over a
-    batch, which must therefore look like all of the data. Actions are then mapped to [-1, 1] by the bounds of
-    their own store and filled up with zeros to the widest; a store without labels gets the null action.
+    batch, which must therefore look like all of the data. Actions are then mapped to [-1, 1] by the bounds of their own store and filled
+    up with zeros to the widest; a store without labels gets the null action.
 
     Attributes:
         stores: by name.

@@ -157,12 +157,14 @@ class Prober:
     full speed. A world that has not seen it has no idea of it (docs/log.md).
     """
 
+    _CALM_FRAMES, _BURST_FRAMES = (2, 6), (4, 11)  # from, to below
+
     def __init__(self, generator: np.random.Generator) -> None:
         self._generator = generator
         self._pusher = Pusher(generator, to_goal=False)
         self._burst: ColoredNoise | None = None
         self._about_block = False
-        self._frames_left = int(generator.integers(2, 6))
+        self._frames_left = int(generator.integers(*self._CALM_FRAMES))
 
     def __call__(self, state: np.ndarray) -> complex:
         """The next target of the agent, from the true state (7,)."""
@@ -170,7 +172,7 @@ class Prober:
         self._frames_left -= 1
         if self._frames_left < 0:
             self._burst = self._new_burst() if self._burst is None else None
-            self._frames_left = int(self._generator.integers(*((2, 6) if self._burst is None else (4, 11))))
+            self._frames_left = int(self._generator.integers(*(self._CALM_FRAMES if self._burst is None else self._BURST_FRAMES)))
         if self._burst is None or not _inside(pose.center, BLOCK_REACH):  # hit hard at a wall, the block goes through it
             return self._pusher(state)
         return (pose.center if self._about_block else TABLE_CENTER) + self._burst()
