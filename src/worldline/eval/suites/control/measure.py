@@ -82,7 +82,12 @@ def measure_control(world: World | None, plan: ControlPlan, folder: Path, *, pro
     records = Records(
         folder,
         setup
-        | {"execute": plan.execute, "prompt_frames": plan.prompt_frames, "objective": "picture, nearest", "proposals": "side by side"},
+        | {
+            "execute": plan.execute,
+            "prompt_frames": plan.prompt_frames,
+            "objective": "picture, nearest",
+            "proposals": "side by side, MPPI sized",
+        },
     )
     parts, missing = [], {}
     for environment in plan.environments:

@@ -114,7 +114,7 @@ def _cem(world: World, objective: Objective, sizes: Sizes) -> Planner:
 
 
 def _mppi(world: World, objective: Objective, sizes: Sizes) -> Planner:
-    """At a temperature that follows the spread of the scores: a fixed one made it follow its best candidate alone."""
+    """Noise as wide as CEM's at first, and a temperature that follows the spread of the scores, whatever the objective's units."""
     config = sized(MPPIConfig(horizon=sizes.horizon, batch_size=sizes.batch_size, noise_std=1.0), sizes.num_rollouts)
     return MPPI(world, objective, config, noise=_correlated(sizes))
 
