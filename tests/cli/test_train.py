@@ -86,6 +86,19 @@ def test_a_run_may_go_on_from_another_ones_world(run: Path, videos: Path, tmp_pa
     assert "leave --size away" in capsys.readouterr().err
 
 
+def test_new_dynamics_may_be_packed(run: Path, videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "packed"
+    words = ["train", str(videos), "--out", str(out), "--held-out", "square_2", "--size", "nano", "--minutes", "0.02", "--packing", "2"]
+    assert main([*words, "--new-dynamics"]) == 2
+    assert "belongs to --start" in capsys.readouterr().err
+    assert main([*words, "--start", str(run)]) == 2
+    assert "packing is 2, and the world" in capsys.readouterr().err
+    assert main([*words, "--start", str(run), "--new-dynamics"]) == 0
+    before, after = World.load(run / "world"), World.load(out / "world")
+    assert World.digest(after.tokenizer) == World.digest(before.tokenizer)
+    assert after.config.dynamics.packing == 2
+
+
 @pytest.mark.parametrize("infers", [True, False])
 def test_where_some_videos_have_labels_the_card_says_what_became_of_the_others(videos: Path, tmp_path: Path, infers: bool) -> None:
     drives, out = tmp_path / "drives", tmp_path / "run"

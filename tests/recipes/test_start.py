@@ -53,6 +53,22 @@ def test_what_was_learnt_is_not_learnt_again(dot_recipe, dot_store, tmp_path):
     assert losses[0] < 0.8 * losses[1]
 
 
+def test_new_dynamics_keep_the_tokenizer_alone_and_may_have_another_shape(start, dot_recipe, dot_store, tmp_path):
+    recipe = replace(dot_recipe(tokenizer_steps=20, dynamics_steps=1), packing=2, new_dynamics=True)
+    world = train_world(recipe, dot_store, tmp_path / "run", start=start)
+    assert World.digest(world.tokenizer) == World.digest(start.tokenizer)
+    assert world.config.dynamics.packing == 2
+    assert start.fingerprint()[:12] in str(world.config.provenance["tokenizer of"])
+    assert "started from" not in world.config.provenance
+
+
+def test_a_packing_comes_along(start, dot_recipe, dot_store, tmp_path):
+    packed = train_world(replace(dot_recipe(tokenizer_steps=1, dynamics_steps=1), packing=2), dot_store, tmp_path / "packed")
+    world = train_world(dot_recipe(tokenizer_steps=1, dynamics_steps=1), dot_store, tmp_path / "run", start=packed)
+    assert world.config.dynamics.packing == 2
+    assert "started from" in world.config.provenance
+
+
 def test_other_actions_begin_anew(start, dot_recipe, dot_store):
     config = world_config(
         replace(dot_recipe(tokenizer_steps=1, dynamics_steps=1), tokenizer=start.config.tokenizer), Corpus.of(dot_store, 2)

@@ -36,6 +36,8 @@ _SINCE = {
     "label_share": 1.0,
     "start": None,
     "infer_labels": False,
+    "new_dynamics": False,
+    "packing": None,
 }
 _BY_NAME = ("push", "zoo", "balls")
 
@@ -70,12 +72,19 @@ def _as_start(arguments: Train, start: World) -> Train:
     """The command with the sizes of the world that it goes on from.
 
     Raises:
-        ValueError: if it asks for another size.
+        ValueError: if it asks for others, and not for --new-dynamics.
     """
-    size = size_of(start)
-    if arguments.size not in (None, size):
-        raise ValueError(f"--size is {arguments.size}, and the world {arguments.start} is {size}; leave --size away")
-    return replace(arguments, size=size, image_size=start.config.tokenizer.image_size)
+    arguments = replace(arguments, image_size=start.config.tokenizer.image_size)
+    if arguments.new_dynamics:
+        return arguments
+    size, packing = size_of(start), start.config.dynamics.packing
+    for name, asked, given in (("size", arguments.size, size), ("packing", arguments.packing, packing)):
+        if asked not in (None, given):
+            raise ValueError(
+                f"--{name} is {asked}, and the world {arguments.start} has {given}; leave --{name} away, or take its tokenizer alone with "
+                "--new-dynamics"
+            )
+    return replace(arguments, size=size, packing=packing)
 
 
 def _note(arguments: Train, record: dict[str, Any]) -> None:
@@ -107,6 +116,8 @@ def _check(arguments: Train) -> None:
         raise ValueError("--policy belongs to the recipe push, which films its own videos")
     if not of_data and (arguments.data or arguments.only or arguments.shares or arguments.steps):
         raise ValueError("--data, --only, --shares and --steps belong to the recipes zoo and balls")
+    if arguments.new_dynamics and arguments.start is None:
+        raise ValueError("--new-dynamics belongs to --start, whose tokenizer it keeps")
     if not 0 <= arguments.label_share <= 1:
         raise ValueError(f"--label-share is {arguments.label_share}; give a number from 0 to 1")
     if arguments.recipe not in ("push", *train_zoo.RECIPES) and not arguments.source:
@@ -179,7 +190,7 @@ def _recipe(arguments: Train, train: EpisodeStore, held_out: EpisodeStore) -> Re
             context_frames=min(_LONGEST_WINDOW, longest),
             minutes=_DEFAULT_MINUTES if minutes is None else minutes,
         )
-        return replace(recipe, label_share=arguments.label_share, infers_labels=arguments.infer_labels)
+        return train_zoo.as_asked(recipe, arguments)
     named = {"push": push, "droid": droid, "cars": cars}[arguments.recipe]
     shares = {}
     if minutes is not None:
@@ -187,8 +198,7 @@ def _recipe(arguments: Train, train: EpisodeStore, held_out: EpisodeStore) -> Re
         shares = {"tokenizer_minutes": first, "dynamics_minutes": minutes - first}
     recipe = named(**shares)
     tokenizer = replace(recipe.tokenizer, image_size=arguments.image_size, grid=arguments.image_size // _PATCH)
-    labels = {"label_share": arguments.label_share, "infers_labels": arguments.infer_labels}
-    return replace(recipe, tokenizer=tokenizer, size=arguments.size or recipe.size, **labels)
+    return train_zoo.as_asked(replace(recipe, tokenizer=tokenizer, size=arguments.size or recipe.size), arguments)
 
 
 def _text(arguments: Train, figures: dict[str, Any]) -> str:

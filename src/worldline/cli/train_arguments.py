@@ -49,7 +49,10 @@ class Train:
         shares: of zoo, how often a domain is drawn, relative to the others, as in --shares cloth 3 push 3; 1 where none is given.
         start: a trained world to go on from: a folder of a run, a hub repository as owner/name, or the name of a bundled world. Its
             tokenizer stays as it is, its dynamics are trained further, and its size and image size are taken.
+        new_dynamics: with --start, keep the tokenizer alone; the dynamics begin anew, of --size and --packing.
         size: of the network: nano 1M parameters, tiny 6M, small 30M, base 150M, large 1B.
+        packing: patches along a side of a token of the dynamics. With 2 these have a quarter of the tokens: about twice the frames in the
+            same time, in training and in planning.
         minutes: training time; each recipe has its own default.
         steps: of zoo and balls: optimiser steps of the tokenizer and of the dynamics, in place of the recipe's own.
         label_share: share of the training episodes that keep their action labels; of the rest they are unknown.
@@ -75,7 +78,9 @@ class Train:
     only: tuple[str, ...] = ()
     shares: dict[str, float] = field(default_factory=dict)
     start: str | None = None
+    new_dynamics: FlagCreatePairsOff[bool] = False
     size: Size | None = None
+    packing: int | None = None
     minutes: float | None = None
     steps: tuple[int, int] | None = None
     label_share: float = 1.0

@@ -10,7 +10,7 @@ from typing import Any
 
 from worldline.cli.arguments import Train
 from worldline.cli.report import Report, interrupted, table
-from worldline.recipes import TrainingInterruptedError
+from worldline.recipes import Recipe, TrainingInterruptedError
 from worldline.recipes.balls import balls, data_of_balls
 from worldline.recipes.zoo import fit_windows, read_zoo, zoo
 from worldline.recipes.zoo_figures import gain_and_ratio, train_zoo
@@ -35,9 +35,8 @@ def run(arguments: Train, *, start: World | None = None, before: Callable[[], No
         image_size=arguments.image_size,
         minutes=arguments.minutes,
         steps=arguments.steps,
-        label_share=arguments.label_share,
     )
-    recipe = replace(recipe, infers_labels=arguments.infer_labels)
+    recipe = as_asked(recipe, arguments)
     data, only = arguments.data, arguments.only
     if arguments.recipe == "balls":
         if only or arguments.shares:
@@ -54,6 +53,17 @@ def run(arguments: Train, *, start: World | None = None, before: Callable[[], No
     except TrainingDivergedError as error:
         raise ValueError(str(error)) from error
     return Report(figures=figures, text=_text(arguments.out, figures))
+
+
+def as_asked(recipe: Recipe, arguments: Train) -> Recipe:
+    """The recipe with what may be asked of every one: labels, packing, and new dynamics."""
+    return replace(
+        recipe,
+        label_share=arguments.label_share,
+        infers_labels=arguments.infer_labels,
+        packing=arguments.packing or recipe.packing,
+        new_dynamics=arguments.new_dynamics,
+    )
 
 
 def _text(out: Path, figures: dict[str, Any]) -> str:

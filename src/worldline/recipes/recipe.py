@@ -19,7 +19,7 @@ from worldline.interfaces import Batch
 from worldline.recipes.corpus import Corpus, with_label_share
 from worldline.recipes.flops import training_flops_per_frame
 from worldline.recipes.pseudo_labels import PseudoLabels, infer_labels
-from worldline.recipes.start import flops_of, frozen_tokenizer, provenance_of, take_weights
+from worldline.recipes.start import begin, flops_of, frozen_tokenizer
 from worldline.tokenizer import Tokenizer, TokenizerConfig, TokenizerObjective, pixel_metric
 from worldline.train import TrainConfig, TrainReport, to_device, train
 from worldline.world import ActionSpace, World, WorldConfig
@@ -56,6 +56,8 @@ class Recipe:
         measured_frames: (prompt, predicted) frames that the finished world is measured on; a third and two thirds of a training window if
             None.
         tracks_agent: also measure where Push-T's agent and block are in the imagined frames.
+        new_dynamics: of a world to start from, take the tokenizer alone; the dynamics begin with weights of their own, in the size and
+            packing that the recipe says.
     """
 
     name: str
@@ -75,6 +77,7 @@ class Recipe:
     infers_labels: bool = True
     measured_frames: tuple[int, int] | None = None
     tracks_agent: bool = False
+    new_dynamics: bool = False
 
     @property
     def prompt_and_future(self) -> tuple[int, int]:
@@ -109,8 +112,8 @@ def train_world(
         store: training episodes; hold yours out first, with `EpisodeStore.split_by_source`. Or several stores, each with a frame skip of
             its own; the world then has an action space for each (`World.with_action_space`).
         folder: holds `tokenizer/`, `latents/`, `dynamics/` and in the end `world/`.
-        start: a trained world to go on from. Its tokenizer is kept as it is, and the dynamics begin with its weights; those of the actions
-            begin anew if its actions have other components.
+        start: a trained world to go on from. Its tokenizer is kept as it is, and the dynamics begin with its weights and packing; those
+            of the actions begin anew if its actions have other components, and all of them if the recipe says `new_dynamics`.
         watch: called with the averaged world, the folder for samples, and the step, whenever the dynamics are sampled; returns figures for
             the log.
         num_workers: threads that prepare batches.
@@ -132,7 +135,7 @@ def train_world(
     torch.manual_seed(seed)
     config = world_config(recipe, corpus)
     dynamics = Dynamics(config.dynamics)
-    begun = {} if start is None else provenance_of(start, actions_taken=take_weights(dynamics, start, config))
+    begun = {} if start is None else begin(dynamics, start, config, anew=recipe.new_dynamics)
     batch_size, num_frames = recipe.dynamics_batch
     loader = latents.batches(batch_size=batch_size, num_frames=num_frames, seed=seed, num_workers=num_workers)
     objective = ShortcutObjective(dynamics, recipe.shortcut, loader.action_spec, metric=metric_of(recipe, tokenizer, latents, seed))
@@ -168,8 +171,9 @@ def train_world(
 
 
 def _going_on(recipe: Recipe, start: World) -> Recipe:
-    """The recipe with the tokenizer of `start`, and that one's minutes given to the dynamics, whose late phases move along."""
-    recipe = dataclasses.replace(recipe, tokenizer=start.config.tokenizer)
+    """The recipe in the shape of `start`, and its tokenizer's minutes given to the dynamics, whose late phases move along."""
+    packing = recipe.packing if recipe.new_dynamics else start.config.dynamics.packing
+    recipe = dataclasses.replace(recipe, tokenizer=start.config.tokenizer, packing=packing)
     first, second = recipe.tokenizer_training.duration_seconds, recipe.dynamics_training.duration_seconds
     if first is None or second is None:
         return recipe

@@ -1,4 +1,4 @@
-"""Going on from a trained world instead of from nothing: its tokenizer as it is, and its dynamics as the first weights.
+"""Going on from a trained world instead of from nothing: its tokenizer as it is, and, unless asked for others, its dynamics' weights first.
 
 May import: data, dynamics, recipes.recipe's description, tokenizer, world. Refuses to know: how training works.
 """
@@ -46,6 +46,17 @@ def frozen_tokenizer(start: World) -> Tokenizer:
     return start.tokenizer.to(device).eval().requires_grad_(False)
 
 
+def begin(dynamics: Dynamics, start: World, config: WorldConfig, *, anew: bool) -> dict[str, Any]:
+    """Give `dynamics` their first weights: those of `start` as `take_weights` does, or their own if `anew`. Returns rows for the card."""
+    rows = {"tokenizer": f"of that world ({start.config.provenance.get('tokenizer', 'cost unknown')})"}
+    name = f"{start.config.provenance.get('recipe', 'a world')}, {{}}weights {start.fingerprint()[:12]}"
+    if anew:
+        return {"tokenizer of": name.format("")} | rows
+    rows = {"started from": name.format(f"{start.config.provenance.get('dynamics', 'cost unknown')}, ")} | rows
+    same = take_weights(dynamics, start, config)
+    return rows if same else rows | {"weights of the actions": "new: its actions were others"}
+
+
 def take_weights(dynamics: Dynamics, start: World, config: WorldConfig) -> bool:
     """Give `dynamics` the weights of `start`; whether those of the actions too.
 
@@ -66,16 +77,6 @@ def take_weights(dynamics: Dynamics, start: World, config: WorldConfig) -> bool:
     weights = {name: value for name, value in start.dynamics.state_dict().items() if same or not name.startswith(_OF_ACTIONS)}
     dynamics.load_state_dict(dynamics.state_dict() | weights)
     return same
-
-
-def provenance_of(start: World, *, actions_taken: bool) -> dict[str, Any]:
-    """Rows of the card of a world that began as `start`."""
-    before = start.config.provenance
-    rows = {
-        "started from": f"{before.get('recipe', 'a world')}, {before.get('dynamics', 'cost unknown')}, weights {start.fingerprint()[:12]}",
-        "tokenizer": f"of that world ({before.get('tokenizer', 'cost unknown')})",
-    }
-    return rows if actions_taken else rows | {"weights of the actions": "new: its actions were others"}
 
 
 def flops_of(start: World) -> float:
