@@ -75,6 +75,20 @@ def test_an_interrupted_call_continues(tmp_path: Path, store: EpisodeStore) -> N
     assert list((tmp_path / "cache").iterdir()) == [latents.folder]
 
 
+@pytest.mark.parametrize("at_call", [1, 4])
+def test_another_run_may_finish_the_same_latents_first(tmp_path: Path, store: EpisodeStore, at_call: int) -> None:
+    encoder = Encoder()
+
+    def encode(frames: Tensor) -> Tensor:
+        latents = encoder(frames)
+        if encoder.num_calls == at_call:
+            cache_latents(store, Encoder(), key="a", folder=tmp_path / "cache", progress=False)
+        return latents
+
+    check(cache_latents(store, encode, key="a", folder=tmp_path / "cache", progress=False), store)
+    assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [""], "one store, and nothing half done beside it"
+
+
 @pytest.mark.parametrize(("chunk_frames", "context_frames"), [(3, 0), (3, 2), (2, 5), (100, 1)])
 def test_chunks_join_without_a_seam(tmp_path: Path, store: EpisodeStore, chunk_frames: int, context_frames: int) -> None:
     longest = []

@@ -65,15 +65,19 @@ def cache_latents(
     folder = Path(folder) / hashlib.sha256(settings.encode()).hexdigest()[:16]
     finished = folder.with_name(f"{folder.name}.episodes")
     if not (folder / "store.json").is_file():
-        finished.mkdir(parents=True, exist_ok=True)
-        columns = (TextColumn("encoding episodes"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, disable=not progress) as bar:
-            for index, episode in bar.track(list(enumerate(store.episodes))):
-                path = finished / f"{index:06d}.npy"
-                if not path.is_file():
-                    chunks = list(_encode_chunks(store, episode, encode, chunk_frames, context_frames))
-                    _save_whole(torch.cat(chunks), path)
-        _collect(store, finished, folder)
+        try:
+            finished.mkdir(parents=True, exist_ok=True)
+            columns = (TextColumn("encoding episodes"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            with Progress(*columns, disable=not progress) as bar:
+                for index, episode in bar.track(list(enumerate(store.episodes))):
+                    path = finished / f"{index:06d}.npy"
+                    if not path.is_file():
+                        chunks = list(_encode_chunks(store, episode, encode, chunk_frames, context_frames))
+                        _save_whole(torch.cat(chunks), path)
+            _collect(store, finished, folder)
+        except OSError:
+            if not (folder / "store.json").is_file():  # else another run that shares the folder came first, and its latents are these
+                raise
     shutil.rmtree(finished, ignore_errors=True)
     return LatentStore.open(folder)
 
