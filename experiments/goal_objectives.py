@@ -1,6 +1,6 @@
 """Goal objectives without a search: of plans whose outcome is known, which does an objective choose in a learned world?
 
-    python experiments/goal_objectives.py runs/push --environment pusht [--pairs 10] [--horizon 6] [--budget 1000]
+    python experiments/goal_objectives.py runs/push --environment pusht [--pairs 10] [--horizon 6] [--budget 1000] [--steps 1]
 
 From the start of each strict pair of seed 1 (not those of the suite), and from half of the way that its episode went, CEM plans in the true
 simulator on the true state. All the plans that it tried are imagined in the learned world, and each objective scores them there. With
@@ -54,12 +54,15 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=10)
     parser.add_argument("--horizon", type=int, default=6)
     parser.add_argument("--budget", type=int, default=1000)
+    parser.add_argument("--steps", type=int, help="denoising steps of a frame; the world's own number if left away")
     parser.add_argument("--true-frames", action="store_true", help="score the true outcomes' pictures, too")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     world, task = World.load(arguments.world), TASKS[arguments.environment]
     if world.action_spec is None:
         world = world.with_action_space(arguments.environment)
+    if arguments.steps is not None:
+        world = world.with_sampling(arguments.steps)
     acted, imagined = task.make(), task.make()
     size = world.config.tokenizer.image_size
     learned = LearnedSubject(world, acted, prompt_frames=4)
