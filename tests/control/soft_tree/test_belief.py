@@ -54,9 +54,12 @@ def test_a_belief_follows_the_leaves_and_narrows_halfway() -> None:
     assert abs(once.mean.item()) < 1e-9
     proposal = belief.around(torch.full((3, 1, 1), 0.5, dtype=torch.float64), torch.tensor([0.0, 0.2, 9.0]).view(3, 1, 1).double())
     assert proposal.actions.flatten().tolist() == pytest.approx([0.5, 0.7, 1.0])
+    proposal = belief.around(torch.zeros(2, 1, 1).double(), torch.full((2, 1, 1), 0.25).double(), torch.tensor([0.0, 2.0]).view(2, 1, 1))
+    assert proposal.actions.flatten().tolist() == pytest.approx([0.25, 0.5])
+    assert proposal.std.flatten().tolist() == pytest.approx([1.0, 2.0])
 
 
-def grown(whole_share: float, budget: float = math.inf) -> tuple[Tree, Tree, Search]:
+def grown(whole_share: float, budget: float = math.inf, wide_share: float = 0.0) -> tuple[Tree, Tree, Search]:
     """A tree of three levels before and after one round of 24 branches."""
     world = LinearQuadraticWorld()
     search = Search(
@@ -75,8 +78,20 @@ def grown(whole_share: float, budget: float = math.inf) -> tuple[Tree, Tree, Sea
     assert not isinstance(levels, Tree)
     tree = Tree(levels=levels, scores=actions.new_zeros(10), temperature=1.0, clip=1.0)
     belief = Belief(mean=actions.mean(0), std=actions.std(0))
-    counts = {"width": 8, "branching": 3, "exploration": 1.0, "reserve": 0}
-    return tree, grown_by_samples(search, growth, tree, belief, whole_share=whole_share, **counts), search
+    after = grown_by_samples(
+        search,
+        growth,
+        tree,
+        belief,
+        width=8,
+        branching=3,
+        whole_share=whole_share,
+        wide_share=wide_share,
+        wide_std=3.0,
+        exploration=1.0,
+        reserve=0,
+    )
+    return tree, after, search
 
 
 def test_half_of_the_branches_are_whole_plans_and_the_rest_share_what_is_behind_them() -> None:
@@ -93,6 +108,15 @@ def test_half_of_the_branches_are_whole_plans_and_the_rest_share_what_is_behind_
     assert sum(shared[10:]) == 12
     only = grown(1.0)[1]
     assert [len(level) for level in only.levels] == [34, 34, 34]
+
+
+def test_some_whole_plans_stay_wide() -> None:
+    near, far = (grown(0.5, wide_share=share)[1] for share in (0.0, 0.25))
+    widths = [torch.cat([level.std[tree.paths()[depth][10:22]] for depth, level in enumerate(tree.levels)], 1) for tree in (near, far)]
+    assert (widths[1][1:4] == 3).all()
+    torch.testing.assert_close(widths[1][[0, *range(4, 12)]], widths[0][[0, *range(4, 12)]])
+    assert (widths[0] < 2).all()
+    assert far.plans()[11:14].abs().mean() > 1.3 * near.plans()[11:14].abs().mean()
 
 
 @pytest.mark.parametrize("budget", [60, 65, 77, 100, 130])

@@ -38,10 +38,10 @@ class Belief:
         std = torch.lerp(variance, self.std.square(), _VARIANCE_KEPT).sqrt().clamp_min(min_std)
         return Belief(mean=torch.lerp(mean, self.mean, _MEAN_KEPT), std=std)
 
-    def around(self, centers: Tensor, noise: Tensor) -> Proposal:
-        """Plans (N, D, A) as far from their centers as the belief is wide, from noise (N, D, A) of unit variance."""
-        actions = (centers + self.std * noise).clamp(-1, 1)
-        return Proposal(actions=actions, mean=centers.contiguous(), std=self.std.expand_as(actions).contiguous())
+    def around(self, centers: Tensor, noise: Tensor, least_std: Tensor | float = 0.0) -> Proposal:
+        """Plans (N, D, A) around their centers, as wide as the belief or `least_std` (N, 1, 1), from noise (N, D, A) of unit variance."""
+        std = self.std.expand_as(noise).clamp_min(torch.as_tensor(least_std).to(self.std))
+        return Proposal(actions=(centers + std * noise).clamp(-1, 1), mean=centers.contiguous(), std=std.contiguous())
 
 
 def effective_weights(scores: Tensor, count: float) -> tuple[Tensor, float]:
@@ -76,13 +76,16 @@ def grown_by_samples(
     width: int,
     branching: int,
     whole_share: float,
+    wide_share: float,
+    wide_std: float,
     exploration: float,
     reserve: int,
 ) -> Tree:
     """The tree with up to `width` x `branching` new branches, as many as the budget pays for beside a reserve.
 
-    A share of them are whole plans: the belief's mean, and others around it. The rest go on from the nodes of good paths, `branching` from
-    each, around the best plan behind it: frames that they share are not imagined again.
+    A share of them are whole plans: the belief's mean, and others around it, of which a share is drawn `wide_std` wide at least. The
+    rest go on from the nodes of good paths, `branching` from each, around the best plan behind it: frames that they share are not imagined
+    again.
     """
     plans, best, depths = tree.plans(), best_below(tree), tree.depth
     whole = width * branching if depths == 1 else max(1, round(whole_share * width * branching))
@@ -95,11 +98,12 @@ def grown_by_samples(
         parents = chosen[depth].repeat_interleave(branching if depth else whole)[:paid]
         if not len(parents):
             continue
-        noise = search.draw(len(parents))[0]
+        noise, least_std = search.draw(len(parents))[0], plans.new_zeros(len(parents), 1, 1)
         if depth == 0:
             noise[0] = 0  # the mean itself
+            least_std[1 : 1 + round(wide_share * len(parents))] = wide_std
         centers = plans[best[depth][parents]] if depth else belief.mean.expand_as(noise)
-        proposal = belief.around(centers, noise)
+        proposal = belief.around(centers, noise, least_std)
         after = {item.name: getattr(proposal, item.name)[:, cut:] for item in fields(proposal)}
         grown = growth.grown(tree, depth, parents, Proposal(**after))
         assert isinstance(grown, Tree)

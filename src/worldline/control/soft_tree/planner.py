@@ -48,6 +48,9 @@ class SoftTreeConfig(SearchConfig):
         effective_share: leaves that count as much as one another, in a search by samples alone, as a share of a round's branches, but
             three at least; the temperature is chosen so, if it is None.
         whole_share: share of a round's branches that are whole plans, from the root, in a search by samples alone.
+        wide_share: share of those whole plans that are drawn `wide_std` wide at least, however sure the search has become, so that it can
+            leave a place where all that is near is worse.
+        wide_std: see there.
         initial_std: deviation of the first proposals.
         min_std: floor of the deviations of later ones.
         exploration: weight of the bonus for nodes with few children.
@@ -75,6 +78,8 @@ class SoftTreeConfig(SearchConfig):
     temperature_share: float = 0.2
     effective_share: float = 0.05
     whole_share: float = 0.5
+    wide_share: float = 0.0
+    wide_std: float = 1.0
     initial_std: float = 0.5
     min_std: float = 0.001
     exploration: float = 1.0
@@ -87,7 +92,7 @@ class SoftTreeConfig(SearchConfig):
         SearchConfig.__post_init__(self)
         names = ("chunk", "num_roots", "width", "branching", "num_rounds", "max_leaves", "refine_leaves", "learning_rate", "max_move")
         check_positive(**{name: getattr(self, name) for name in names})
-        names = ("temperature_share", "effective_share", "initial_std", "min_std", "num_finalists", "verify_samples")
+        names = ("temperature_share", "effective_share", "wide_std", "initial_std", "min_std", "num_finalists", "verify_samples")
         check_positive(**{name: getattr(self, name) for name in names})
         for name in ("temperature", "prior_std"):
             if getattr(self, name) is not None:
@@ -98,6 +103,8 @@ class SoftTreeConfig(SearchConfig):
             raise ValueError(f"refine_steps and exploration must be at least 0, got {self.refine_steps} and {self.exploration}")
         if not 0 < self.whole_share <= 1:
             raise ValueError(f"whole_share is {self.whole_share}; it must be above 0 and at most 1")
+        if not 0 <= self.wide_share <= 1:
+            raise ValueError(f"wide_share is {self.wide_share}; it must be from 0 to 1")
         if self.clip is not None and self.clip < 1:
             raise ValueError(f"clip is {self.clip}; it must be at least 1, or None")
         if self.gradient not in ("path", "chunk"):
@@ -204,7 +211,8 @@ class SoftTree(SearchPlanner[SoftTreeConfig]):
             else:
                 belief = belief.refitted(tree.plans(), self._weights(tree)[0], min_std=config.min_std)
                 counts = {"width": config.width, "branching": config.branching, "whole_share": config.whole_share}
-                tree = grown_by_samples(search, growth, tree, belief, **counts, exploration=config.exploration, reserve=reserve)
+                wide = {"wide_share": config.wide_share, "wide_std": config.wide_std}
+                tree = grown_by_samples(search, growth, tree, belief, **counts, **wide, exploration=config.exploration, reserve=reserve)
             fresh = tree.scores.masked_fill(tree.refined(), -math.inf)
             if fresh.max() > unrefined[1]:
                 unrefined = tree.plans()[None, fresh.argmax()], fresh.max()[None]

@@ -86,7 +86,7 @@ def measure_control(world: World | None, plan: ControlPlan, folder: Path, *, pro
             "execute": plan.execute,
             "prompt_frames": plan.prompt_frames,
             "objective": "picture, nearest",
-            "proposals": "side by side, MPPI sized",
+            "proposals": "side by side, MPPI sized, trees wide",
         },
     )
     parts, missing = [], {}

@@ -52,6 +52,9 @@ Build = Callable[[World, Objective, Sizes], Planner]
 CORRELATION = 0.8
 """From one action of the simulator to the next, of the proposals of planners without a colour of their own."""
 
+_WIDE_SHARE, _WIDE_FROM = 0.25, 300
+"""Where contacts make the way rough, a tree by samples needs plans that stay wide, and enough others beside them (docs/log.md)."""
+
 
 def passes_per_frame(world: World) -> int:
     """Passes of a network that an imagined frame takes: what the world says, else a learned world's denoising steps, else 1."""
@@ -150,6 +153,7 @@ def _soft_tree(world: World, objective: Objective, sizes: Sizes) -> Planner:
         refine_steps=0 if isinstance(world, SimulatorWorld) else SoftTreeConfig().refine_steps,
         batch_size=sizes.batch_size,
         max_frame_evaluations=_limit(world, sizes),
+        wide_share=_WIDE_SHARE if sizes.num_rollouts >= _WIDE_FROM else 0.0,
     )
     noise = PowerLawNoise(ICEMConfig().noise_exponent)  # on pairs of seed 1 in push better than what CEM has, for which it is worse
     return SoftTree(world, objective, sized(config, sizes.num_rollouts), noise=SideBySide(noise, sizes.actions_per_frame))
