@@ -15,6 +15,7 @@ from worldline.tokenizer import Tokenizer
 from worldline.world import World, WorldConfig
 
 _OF_ACTIONS = ("action_features.", "action_in.", "inverse_out.")
+_OF_START = "of that world"
 _MAY_DIFFER = {"action_dim": 0, "context_frames": 1}  # the past is looked at by differences in time, so it may reach another length
 
 
@@ -48,7 +49,8 @@ def frozen_tokenizer(start: World) -> Tokenizer:
 
 def begin(dynamics: Dynamics, start: World, config: WorldConfig, *, anew: bool) -> dict[str, Any]:
     """Give `dynamics` their first weights: those of `start` as `take_weights` does, or their own if `anew`. Returns rows for the card."""
-    rows = {"tokenizer": f"of that world ({start.config.provenance.get('tokenizer', 'cost unknown')})"}
+    cost = str(start.config.provenance.get("tokenizer", "cost unknown"))
+    rows = {"tokenizer": cost if cost.startswith(_OF_START) else f"{_OF_START} ({cost})"}
     name = f"{start.config.provenance.get('recipe', 'a world')}, {{}}weights {start.fingerprint()[:12]}"
     if anew:
         return {"tokenizer of": name.format("")} | rows
