@@ -48,9 +48,8 @@ class SoftTreeConfig(SearchConfig):
         effective_share: leaves that count as much as one another, in a search by samples alone, as a share of a round's branches, but
             three at least; the temperature is chosen so, if it is None.
         whole_share: share of a round's branches that are whole plans, from the root, in a search by samples alone.
-        wide_share: share of those whole plans that are drawn `wide_std` wide at least, however sure the search has become, so that it can
-            leave a place where all that is near is worse.
-        wide_std: see there.
+        wide_share: share of those whole plans that stay wide, so that a search that is sure can leave where all that is near is worse.
+        wide_std: their least deviation.
         initial_std: deviation of the first proposals.
         min_std: floor of the deviations of later ones.
         exploration: weight of the bonus for nodes with few children.
@@ -101,10 +100,8 @@ class SoftTreeConfig(SearchConfig):
             raise ValueError(f"chunk is {self.chunk} of {self.num_decisions} decisions; the number of decisions must be a multiple of it")
         if self.refine_steps < 0 or self.exploration < 0:
             raise ValueError(f"refine_steps and exploration must be at least 0, got {self.refine_steps} and {self.exploration}")
-        if not 0 < self.whole_share <= 1:
-            raise ValueError(f"whole_share is {self.whole_share}; it must be above 0 and at most 1")
-        if not 0 <= self.wide_share <= 1:
-            raise ValueError(f"wide_share is {self.wide_share}; it must be from 0 to 1")
+        if not (0 < self.whole_share <= 1 and 0 <= self.wide_share <= 1):
+            raise ValueError(f"whole_share is {self.whole_share} and wide_share {self.wide_share}; give shares, the first above 0")
         if self.clip is not None and self.clip < 1:
             raise ValueError(f"clip is {self.clip}; it must be at least 1, or None")
         if self.gradient not in ("path", "chunk"):
