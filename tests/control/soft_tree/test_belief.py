@@ -119,6 +119,12 @@ def test_some_whole_plans_stay_wide() -> None:
     assert far.plans()[11:14].abs().mean() > 1.3 * near.plans()[11:14].abs().mean()
 
 
+@pytest.mark.parametrize("shares", [{"whole_share": 0.0}, {"wide_share": -0.1}, {"wide_share": 1.1}])
+def test_shares_are_shares(shares: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="give shares"):
+        SoftTreeConfig(**shares)
+
+
 @pytest.mark.parametrize("budget", [60, 65, 77, 100, 130])
 def test_a_round_costs_no_more_than_there_is(budget: int) -> None:
     _, after, search = grown(0.5, budget)
