@@ -119,10 +119,10 @@ def test_some_whole_plans_stay_wide() -> None:
     assert far.plans()[11:14].abs().mean() > 1.3 * near.plans()[11:14].abs().mean()
 
 
-@pytest.mark.parametrize("shares", [{"whole_share": 0.0}, {"wide_share": -0.1}, {"wide_share": 1.1}])
-def test_shares_are_shares(shares: dict[str, float]) -> None:
+@pytest.mark.parametrize(("whole", "wide"), [(0.0, 0.0), (0.5, -0.1), (0.5, 1.1)])
+def test_shares_are_shares(whole: float, wide: float) -> None:
     with pytest.raises(ValueError, match="give shares"):
-        SoftTreeConfig(**shares)
+        SoftTreeConfig(whole_share=whole, wide_share=wide)
 
 
 @pytest.mark.parametrize("budget", [60, 65, 77, 100, 130])
