@@ -49,12 +49,12 @@ def frozen_tokenizer(start: World) -> Tokenizer:
 
 def begin(dynamics: Dynamics, start: World, config: WorldConfig, *, anew: bool) -> dict[str, Any]:
     """Give `dynamics` their first weights: those of `start` as `take_weights` does, or their own if `anew`. Returns rows for the card."""
-    cost = str(start.config.provenance.get("tokenizer", "cost unknown"))
+    before, weights = start.config.provenance, f"weights {start.fingerprint()[:12]}"
+    recipe, cost = before.get("recipe", "a world"), str(before.get("tokenizer", "cost unknown"))
     rows = {"tokenizer": cost if cost.startswith(_OF_START) else f"{_OF_START} ({cost})"}
-    name = f"{start.config.provenance.get('recipe', 'a world')}, {{}}weights {start.fingerprint()[:12]}"
     if anew:
-        return {"tokenizer of": name.format("")} | rows
-    rows = {"started from": name.format(f"{start.config.provenance.get('dynamics', 'cost unknown')}, ")} | rows
+        return {"tokenizer of": f"{recipe}, {weights}"} | rows
+    rows = {"started from": f"{recipe}, {before.get('dynamics', 'cost unknown')}, {weights}"} | rows
     same = take_weights(dynamics, start, config)
     return rows if same else rows | {"weights of the actions": "new: its actions were others"}
 
