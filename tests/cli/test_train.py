@@ -93,6 +93,8 @@ def test_new_dynamics_may_be_packed(run: Path, videos: Path, tmp_path: Path, cap
     assert "belongs to --start" in capsys.readouterr().err
     assert main([*words, "--start", str(run)]) == 2
     assert "packing is 2, and the world" in capsys.readouterr().err
+    assert main([*words[:-1], "0", "--start", str(run), "--new-dynamics"]) == 2
+    assert "packing" in capsys.readouterr().err
     assert main([*words, "--start", str(run), "--new-dynamics"]) == 0
     before, after = World.load(run / "world"), World.load(out / "world")
     assert World.digest(after.tokenizer) == World.digest(before.tokenizer)

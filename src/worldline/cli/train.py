@@ -118,6 +118,8 @@ def _check(arguments: Train) -> None:
         raise ValueError("--data, --only, --shares and --steps belong to the recipes zoo and balls")
     if arguments.new_dynamics and arguments.start is None:
         raise ValueError("--new-dynamics belongs to --start, whose tokenizer it keeps")
+    if arguments.packing is not None and arguments.packing < 1:
+        raise ValueError(f"--packing is {arguments.packing}; give 1, or a divisor of the patches along a side")
     if not 0 <= arguments.label_share <= 1:
         raise ValueError(f"--label-share is {arguments.label_share}; give a number from 0 to 1")
     if arguments.recipe not in ("push", *train_zoo.RECIPES) and not arguments.source:

@@ -61,7 +61,7 @@ def as_asked(recipe: Recipe, arguments: Train) -> Recipe:
         recipe,
         label_share=arguments.label_share,
         infers_labels=arguments.infer_labels,
-        packing=arguments.packing or recipe.packing,
+        packing=recipe.packing if arguments.packing is None else arguments.packing,
         new_dynamics=arguments.new_dynamics,
     )
 
