@@ -194,7 +194,7 @@ class _Run:
         )
         self.metrics: dict[str, float] = {}
         self.loss: float | None = None
-        self.elapsed_before = 0.0
+        self.elapsed_before = self.elapsed_saved = 0.0
         self.began_at = time.perf_counter()
         self.saved_at = self.began_at
         self.num_rollbacks = 0
@@ -313,14 +313,15 @@ class _Run:
             self.num_rollbacks = 0
 
     def _save(self) -> None:
-        run: dict[str, Any] = {"elapsed_seconds": self.elapsed_seconds, "metrics": self.metrics}
+        self.elapsed_saved = self.elapsed_seconds
+        run: dict[str, Any] = {"elapsed_seconds": self.elapsed_saved, "metrics": self.metrics}
         save_checkpoint(self.checkpoints, self.state.step, self.state.tensors(), {**self.state.json_state(), **run})
         self.saved_at = time.perf_counter()
 
     def _resume(self, step: int, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         self.state.restore(step, tensors, state)
         self.state.restore_random(tensors)
-        self.elapsed_before = state["elapsed_seconds"]
+        self.elapsed_before = self.elapsed_saved = state["elapsed_seconds"]
         self.metrics = state["metrics"]
 
     def _roll_back(self, log: RunLog) -> None:
@@ -345,7 +346,7 @@ class _Run:
             finished=self.progress >= 1,
             interrupted=interrupted,
             loss=self.loss,
-            elapsed_seconds=self.elapsed_seconds,
+            elapsed_seconds=self.elapsed_saved,  # as the next call, which finds the run finished, will say
             num_frames=self.state.num_frames,
             num_skipped=self.state.guard.num_skipped,
             metrics=self.metrics,
