@@ -101,6 +101,15 @@ def test_new_dynamics_may_be_packed(run: Path, videos: Path, tmp_path: Path, cap
     assert after.config.dynamics.packing == 2
 
 
+def test_a_tokenizer_may_be_trained_on(run: Path, videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "further"
+    words = ["train", str(videos), "--out", str(out), "--held-out", "square_2", "--minutes", "0.02", "--train-tokenizer"]
+    assert main(words) == 2
+    assert "--train-tokenizer belongs to --start" in capsys.readouterr().err
+    assert main([*words, "--start", str(run)]) == 0
+    assert World.digest(World.load(out / "world").tokenizer) != World.digest(World.load(run / "world").tokenizer)
+
+
 @pytest.mark.parametrize("infers", [True, False])
 def test_where_some_videos_have_labels_the_card_says_what_became_of_the_others(videos: Path, tmp_path: Path, infers: bool) -> None:
     drives, out = tmp_path / "drives", tmp_path / "run"

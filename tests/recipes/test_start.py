@@ -13,7 +13,7 @@ from worldline.recipes.corpus import Corpus
 from worldline.recipes.recipe import world_config
 from worldline.recipes.start import size_of, take_weights
 from worldline.train import TrainConfig
-from worldline.world import World, WorldConfig
+from worldline.world import ActionSpace, World, WorldConfig
 
 
 @pytest.fixture
@@ -107,7 +107,8 @@ def test_a_size_is_known_by_its_shape(start):
         size_of(World(odd))
 
 
-def test_the_minutes_of_a_tokenizer_go_to_the_dynamics(start, dot_recipe, dot_store, tmp_path, monkeypatch):
+@pytest.mark.parametrize("trained", [False, True])
+def test_the_minutes_of_a_tokenizer_that_stays_go_to_the_dynamics(start, dot_recipe, dot_store, monkeypatch, tmp_path, *, trained):
     given: list[TrainConfig] = []
 
     def train(objective, loader, config, folder, **more):
@@ -120,7 +121,54 @@ def test_the_minutes_of_a_tokenizer_go_to_the_dynamics(start, dot_recipe, dot_st
         recipe,
         tokenizer_training=replace(recipe.tokenizer_training, duration_seconds=30.0),
         dynamics_training=replace(recipe.dynamics_training, duration_seconds=60.0),
+        trains_tokenizer=trained,
     )
     with pytest.raises(StopIteration):
         train_world(recipe, dot_store, tmp_path / "run", start=start)
-    assert [config.duration_seconds for config in given] == [90.0]
+    assert [config.duration_seconds for config in given] == [30.0 if trained else 90.0]
+
+
+def test_a_tokenizer_is_trained_on(start, dot_recipe, dot_store, tmp_path):
+    recipe = replace(dot_recipe(tokenizer_steps=1, dynamics_steps=1), trains_tokenizer=True)
+    recipe = replace(recipe, tokenizer_training=replace(recipe.tokenizer_training, learning_rate=1e-4, muon_learning_rate=1e-4))
+    world = train_world(recipe, dot_store, tmp_path / "run", start=start)
+    before = dict(start.tokenizer.named_parameters())
+    differences = [float((value - before[name]).detach().abs().max()) for name, value in world.tokenizer.named_parameters()]
+    assert 0 < max(differences) < 1e-3, "it moves, and from where it was"
+    cost, first = str(world.config.provenance["tokenizer"]), str(start.config.provenance["tokenizer"])
+    assert cost.startswith(f"of that world ({first}), then ")
+    assert float(world.config.provenance["training FLOPs"]) > float(start.config.provenance["training FLOPs"])
+
+
+def two_spaces(start: World, width: int) -> tuple[World, WorldConfig]:
+    """A world of one domain's two-component actions, and the config of that domain beside another, whose actions have `width`."""
+    known = ActionSpace(spec=ActionSpec(low=(-1.0,) * 2, high=(1.0,) * 2, names=("x", "y")), rate_hz=5.0)
+    further = ActionSpace(spec=ActionSpec(low=(-1.0,) * width, high=(1.0,) * width), rate_hz=5.0)
+    config = replace(start.config, action_spec=None, action_spaces={"dots": known})
+    torch.manual_seed(3)
+    world = World(config)
+    for parameter in world.dynamics.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    wider = replace(config.dynamics, action_dim=max(2, width))
+    return world, replace(config, dynamics=wider, action_spaces={"dots": known, "further": further})
+
+
+@pytest.mark.parametrize("width", [1, 2, 5])
+def test_a_further_domain_leaves_what_is_known_of_the_first_ones_actions(start, width):
+    before, config = two_spaces(start, width)
+    dynamics = fresh(config)
+    assert take_weights(dynamics, before, config)
+    tokens, channels = config.dynamics.num_tokens, config.dynamics.latent_dim
+    noisy, past, actions = torch.randn(2, 3, tokens, channels), torch.randn(2, 3, tokens, channels), torch.rand(2, 3, 2) * 2 - 1
+    signal, step = torch.full((2, 3), 0.5), torch.ones(2, 3)
+    with torch.no_grad():
+        expected = before.dynamics(noisy, signal, step, actions, previous_BTSC=past)
+        padded = torch.cat([actions, torch.zeros(2, 3, config.dynamics.action_dim - 2)], dim=-1)
+        got = dynamics(noisy, signal, step, padded, previous_BTSC=past)
+    torch.testing.assert_close(got.clean, expected.clean)
+
+
+def test_a_domain_whose_actions_changed_makes_all_begin_anew(start):
+    before, config = two_spaces(start, 2)
+    other = ActionSpace(spec=ActionSpec(low=(-1.0,) * 2, high=(1.0,) * 2, names=("left", "right")), rate_hz=5.0)
+    assert not take_weights(fresh(config), before, replace(config, action_spaces={**config.action_spaces, "dots": other}))

@@ -37,6 +37,7 @@ _SINCE = {
     "start": None,
     "infer_labels": False,
     "new_dynamics": False,
+    "train_tokenizer": False,
     "packing": None,
 }
 _BY_NAME = ("push", "zoo", "balls")
@@ -116,8 +117,9 @@ def _check(arguments: Train) -> None:
         raise ValueError("--policy belongs to the recipe push, which films its own videos")
     if not of_data and (arguments.data or arguments.only or arguments.shares or arguments.steps):
         raise ValueError("--data, --only, --shares and --steps belong to the recipes zoo and balls")
-    if arguments.new_dynamics and arguments.start is None:
-        raise ValueError("--new-dynamics belongs to --start, whose tokenizer it keeps")
+    of_start = {"--new-dynamics": arguments.new_dynamics, "--train-tokenizer": arguments.train_tokenizer}
+    if any(of_start.values()) and arguments.start is None:
+        raise ValueError(f"{next(filter(of_start.get, of_start))} belongs to --start, a world whose tokenizer is there already")
     if arguments.packing is not None and arguments.packing < 1:
         raise ValueError(f"--packing is {arguments.packing}; give 1, or a divisor of the patches along a side")
     if not 0 <= arguments.label_share <= 1:

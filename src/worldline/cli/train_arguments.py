@@ -48,8 +48,10 @@ class Train:
         only: of zoo, only these domains.
         shares: of zoo, how often a domain is drawn, relative to the others, as in --shares cloth 3 push 3; 1 where none is given.
         start: a trained world to go on from: a folder of a run, a hub repository as owner/name, or the name of a bundled world. Its
-            tokenizer stays as it is, its dynamics are trained further, and its size and image size are taken.
+            tokenizer stays as it is, its dynamics are trained further, and its size and image size are taken. Actions that it knows by
+            the names of domain and components keep their meaning.
         new_dynamics: with --start, keep the tokenizer alone; the dynamics begin anew, of --size and --packing.
+        train_tokenizer: with --start, train its tokenizer on as well, for frames unlike those that it knows; the dynamics then follow it.
         size: of the network: nano 1M parameters, tiny 6M, small 30M, base 150M, large 1B.
         packing: patches along a side of a token of the dynamics. With 2 these have a quarter of the tokens: about twice the frames in the
             same time, in training and in planning.
@@ -79,6 +81,7 @@ class Train:
     shares: dict[str, float] = field(default_factory=dict)
     start: str | None = None
     new_dynamics: FlagCreatePairsOff[bool] = False
+    train_tokenizer: FlagCreatePairsOff[bool] = False
     size: Size | None = None
     packing: int | None = None
     minutes: float | None = None

@@ -56,13 +56,14 @@ def run(arguments: Train, *, start: World | None = None, before: Callable[[], No
 
 
 def as_asked(recipe: Recipe, arguments: Train) -> Recipe:
-    """The recipe with what may be asked of every one: labels, packing, and new dynamics."""
+    """The recipe with what may be asked of every one: labels, packing, new dynamics, and a tokenizer that is trained on."""
     return replace(
         recipe,
         label_share=arguments.label_share,
         infers_labels=arguments.infer_labels,
         packing=recipe.packing if arguments.packing is None else arguments.packing,
         new_dynamics=arguments.new_dynamics,
+        trains_tokenizer=arguments.train_tokenizer,
     )
 
 

@@ -19,13 +19,14 @@ from worldline.interfaces import Batch
 from worldline.recipes.corpus import Corpus, with_label_share
 from worldline.recipes.flops import training_flops_per_frame
 from worldline.recipes.pseudo_labels import PseudoLabels, infer_labels
-from worldline.recipes.start import begin, flops_of, frozen_tokenizer
+from worldline.recipes.start import begin, flops_of, tokenizer_cost, tokenizer_of
 from worldline.tokenizer import Tokenizer, TokenizerConfig, TokenizerObjective, pixel_metric
 from worldline.train import TrainConfig, TrainReport, to_device, train
 from worldline.world import ActionSpace, World, WorldConfig
 
 _COUNTED_ROWS = 4  # of a batch that operations are counted on; they are in proportion to its rows
 _METRIC_FRAMES = 64
+_FURTHER_RATE = 0.3  # of a tokenizer's rates, when it is trained on
 
 Watch = Callable[[World, Path, int], dict[str, float]]
 
@@ -58,6 +59,8 @@ class Recipe:
         tracks_agent: also measure where Push-T's agent and block are in the imagined frames.
         new_dynamics: of a world to start from, take the tokenizer alone; the dynamics begin with weights of their own, in the size and
             packing that the recipe says.
+        trains_tokenizer: of a world to start from, train the tokenizer further before the dynamics, for what it has not seen yet; it
+            stays as it is otherwise.
     """
 
     name: str
@@ -78,6 +81,7 @@ class Recipe:
     measured_frames: tuple[int, int] | None = None
     tracks_agent: bool = False
     new_dynamics: bool = False
+    trains_tokenizer: bool = False
 
     @property
     def prompt_and_future(self) -> tuple[int, int]:
@@ -112,8 +116,9 @@ def train_world(
         store: training episodes; hold yours out first, with `EpisodeStore.split_by_source`. Or several stores, each with a frame skip of
             its own; the world then has an action space for each (`World.with_action_space`).
         folder: holds `tokenizer/`, `latents/`, `dynamics/` and in the end `world/`.
-        start: a trained world to go on from. Its tokenizer is kept as it is, and the dynamics begin with its weights and packing; those
-            of the actions begin anew if its actions have other components, and all of them if the recipe says `new_dynamics`.
+        start: a trained world to go on from. Its tokenizer is kept as it is, unless the recipe says `trains_tokenizer`, and the dynamics
+            begin with its weights and packing; those of the actions begin anew if its actions have other components, and all of them if
+            the recipe says `new_dynamics`.
         watch: called with the averaged world, the folder for samples, and the step, whenever the dynamics are sampled; returns figures for
             the log.
         num_workers: threads that prepare batches.
@@ -126,11 +131,13 @@ def train_world(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     corpus = store if isinstance(store, Corpus) else Corpus.of(store, recipe.frame_skip)
-    if start is None:
-        tokenizer, tokenizer_cost = train_tokenizer(recipe, corpus, folder, num_workers, seed)
-    else:
+    before = 0.0 if start is None else flops_of(start)
+    if start is not None:
         recipe = _going_on(recipe, start)
-        tokenizer, tokenizer_cost = frozen_tokenizer(start), Cost(num_frames=0, flops=flops_of(start), minutes=0)
+    if start is None or recipe.trains_tokenizer:
+        tokenizer, further = train_tokenizer(recipe, corpus, folder, num_workers, seed, start=start)
+    else:
+        tokenizer, further = tokenizer_of(start), None
     latents, inferred = labelled_latents(recipe, tokenizer, corpus, folder, seed)
     torch.manual_seed(seed)
     config = world_config(recipe, corpus)
@@ -152,9 +159,9 @@ def train_world(
         "recipe": recipe.name,
         "size": recipe.size,
         "training frames": corpus.num_frames,
-        "tokenizer": str(tokenizer_cost),
+        "tokenizer": str(further) if start is None else tokenizer_cost(start, str(further) if further else None),
         "dynamics": str(cost),
-        "training FLOPs": f"{tokenizer_cost.flops + cost.flops:.3g}",
+        "training FLOPs": f"{before + (further.flops if further else 0.0) + cost.flops:.3g}",
         "hardware": _hardware(),
         "seed": seed,
         **begun,
@@ -171,11 +178,11 @@ def train_world(
 
 
 def _going_on(recipe: Recipe, start: World) -> Recipe:
-    """The recipe in the shape of `start`, and its tokenizer's minutes given to the dynamics, whose late phases move along."""
+    """The recipe in the shape of `start`, and the minutes of a tokenizer that stays given to the dynamics, whose late phases move along."""
     packing = recipe.packing if recipe.new_dynamics else start.config.dynamics.packing
     recipe = dataclasses.replace(recipe, tokenizer=start.config.tokenizer, packing=packing)
     first, second = recipe.tokenizer_training.duration_seconds, recipe.dynamics_training.duration_seconds
-    if first is None or second is None:
+    if first is None or second is None or recipe.trains_tokenizer:
         return recipe
     longer = (first + second) / second
     after = {name: round(longer * getattr(recipe.shortcut, name)) for name in ("self_after", "unroll_after")}
@@ -276,14 +283,23 @@ def encode_store(tokenizer: Tokenizer, store: EpisodeStore, folder: Path) -> Lat
     )
 
 
-def train_tokenizer(recipe: Recipe, corpus: Corpus[EpisodeStore], folder: Path, num_workers: int, seed: int) -> tuple[Tokenizer, Cost]:
+def train_tokenizer(
+    recipe: Recipe, corpus: Corpus[EpisodeStore], folder: Path, num_workers: int, seed: int, *, start: World | None = None
+) -> tuple[Tokenizer, Cost]:
     """Train the tokenizer of `recipe` in `folder/tokenizer`; returns it, and what that cost.
+
+    With a world to start from, its tokenizer is trained further, at a part of the recipe's rates, so that what the dynamics know of its
+    latents stays worth something.
 
     Raises:
         TrainingInterruptedError: after SIGTERM or Ctrl-C; nothing is lost.
     """
     torch.manual_seed(seed)
-    tokenizer = Tokenizer(recipe.tokenizer)
+    tokenizer, training = Tokenizer(recipe.tokenizer), recipe.tokenizer_training
+    if start is not None:
+        tokenizer.load_state_dict(start.tokenizer.state_dict())
+        slower = {name: _FURTHER_RATE * getattr(training, name) for name in ("learning_rate", "muon_learning_rate")}
+        training = dataclasses.replace(training, **slower)
     batch_size, num_frames = recipe.tokenizer_batch
     loader = corpus.batches(batch_size=batch_size, num_frames=num_frames, seed=seed, num_workers=num_workers)
     held = corpus.batches(batch_size=64, num_frames=num_frames, seed=seed + 1).batch(0).frames
@@ -296,7 +312,7 @@ def train_tokenizer(recipe: Recipe, corpus: Corpus[EpisodeStore], folder: Path, 
         return {"reconstruction_psnr_db": -10 * float(error.log10())}
 
     objective = TokenizerObjective(tokenizer)
-    report = train(objective, loader, recipe.tokenizer_training, folder / "tokenizer", evaluate=evaluate)
+    report = train(objective, loader, training, folder / "tokenizer", evaluate=evaluate)
     raise_if_interrupted(report)
     return tokenizer, _cost(report, objective, Batch(frames=held[:_COUNTED_ROWS]))
 

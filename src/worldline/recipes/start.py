@@ -1,4 +1,4 @@
-"""Going on from a trained world instead of from nothing: its tokenizer as it is, and, unless asked for others, its dynamics' weights first.
+"""Going on from a trained world instead of from nothing: its tokenizer, and, unless asked for others, its dynamics' weights first.
 
 May import: data, dynamics, recipes.recipe's description, tokenizer, world. Refuses to know: how training works.
 """
@@ -8,15 +8,18 @@ from dataclasses import replace
 from typing import Any, get_args
 
 import torch
+from torch import Tensor
 
 from worldline.dynamics import Dynamics, DynamicsConfig, Size, dynamics_config
 from worldline.interfaces import ActionSpec
 from worldline.tokenizer import Tokenizer
 from worldline.world import World, WorldConfig
 
-_OF_ACTIONS = ("action_features.", "action_in.", "inverse_out.")
+_OF_ACTIONS = ("action_in.", "inverse_out.")
 _OF_START = "of that world"
 _MAY_DIFFER = {"action_dim": 0, "context_frames": 1}  # the past is looked at by differences in time, so it may reach another length
+
+_Components = tuple[str, ...] | int | None  # of an action: their names, or how many, or that there are no actions
 
 
 def size_of(start: World) -> Size:
@@ -41,20 +44,26 @@ def size_of(start: World) -> Size:
     raise ValueError(f"the world to start from is of no named size: {config}; the sizes are {', '.join(get_args(Size))}")
 
 
-def frozen_tokenizer(start: World) -> Tokenizer:
-    """The tokenizer of `start`, on the device that training uses; it is trained no further, so that the dynamics keep their meaning."""
+def tokenizer_of(start: World) -> Tokenizer:
+    """The tokenizer of `start`, on the device that training uses, with gradients off."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     return start.tokenizer.to(device).eval().requires_grad_(False)
+
+
+def tokenizer_cost(start: World, further: str | None) -> str:
+    """What the tokenizer of a world that starts from `start` took; `further` is what training it on took, if it was."""
+    cost = str(start.config.provenance.get("tokenizer", "cost unknown"))
+    cost = cost if cost.startswith(_OF_START) else f"{_OF_START} ({cost})"
+    return cost if further is None else f"{cost}, then {further}"
 
 
 def begin(dynamics: Dynamics, start: World, config: WorldConfig, *, anew: bool) -> dict[str, Any]:
     """Give `dynamics` their first weights: those of `start` as `take_weights` does, or their own if `anew`. Returns rows for the card."""
     before, weights = start.config.provenance, f"weights {start.fingerprint()[:12]}"
-    recipe, cost = before.get("recipe", "a world"), str(before.get("tokenizer", "cost unknown"))
-    rows = {"tokenizer": cost if cost.startswith(_OF_START) else f"{_OF_START} ({cost})"}
+    recipe = before.get("recipe", "a world")
     if anew:
-        return {"tokenizer of": f"{recipe}, {weights}"} | rows
-    rows = {"started from": f"{recipe}, {before.get('dynamics', 'cost unknown')}, {weights}"} | rows
+        return {"tokenizer of": f"{recipe}, {weights}"}
+    rows = {"started from": f"{recipe}, {before.get('dynamics', 'cost unknown')}, {weights}"}
     same = take_weights(dynamics, start, config)
     return rows if same else rows | {"weights of the actions": "new: its actions were others"}
 
@@ -62,7 +71,9 @@ def begin(dynamics: Dynamics, start: World, config: WorldConfig, *, anew: bool) 
 def take_weights(dynamics: Dynamics, start: World, config: WorldConfig) -> bool:
     """Give `dynamics` the weights of `start`; whether those of the actions too.
 
-    They are taken if the actions have the same names and number of components in both, and keep their own first values otherwise.
+    They are taken if an action space of one name has the same components in both, and every one that both name has. Spaces of other names
+    are of other simulators; all share the places of the components, so a world learns further ones beside those that it knows. Where
+    actions are wider than they were, the further components have no effect at first. Otherwise these weights keep their own first values.
 
     Args:
         dynamics: newly made, of `config`.
@@ -75,10 +86,42 @@ def take_weights(dynamics: Dynamics, start: World, config: WorldConfig) -> bool:
     ours, theirs = (replace(each, **_MAY_DIFFER) for each in (config.dynamics, start.config.dynamics))
     if ours != theirs:
         raise ValueError(f"the world to start from has dynamics of another shape: {_differences(theirs, ours)}")
-    same = _components(start.config) == _components(config) and start.config.dynamics.action_dim == config.dynamics.action_dim
-    weights = {name: value for name, value in start.dynamics.state_dict().items() if same or not name.startswith(_OF_ACTIONS)}
-    dynamics.load_state_dict(dynamics.state_dict() | weights)
+    same = _same_actions(_components(start.config), _components(config))
+    own = dynamics.state_dict()
+    weights = {name: value for name, value in start.dynamics.state_dict().items() if not name.startswith(_OF_ACTIONS)}
+    if same:
+        weights |= _of_actions(own, start.dynamics)
+    dynamics.load_state_dict(own | weights)
     return same
+
+
+def _same_actions(theirs: Mapping[str, _Components], ours: Mapping[str, _Components]) -> bool:
+    both = [name for name in theirs if name in ours]
+    return theirs == ours or (any(theirs[name] is not None for name in both) and all(theirs[name] == ours[name] for name in both))
+
+
+def _of_actions(own: Mapping[str, Tensor], start: Dynamics) -> dict[str, Tensor]:
+    """The weights of the actions in the shapes of `own`: those of `start` for the components that it has."""
+    known, octaves = start.config.action_dim, start.config.action_octaves
+    weights = {name: value for name, value in start.state_dict().items() if name.startswith(_OF_ACTIONS)}
+    for name, value in weights.items():
+        if value.shape == own[name].shape:
+            continue
+        if name.startswith("inverse_out."):
+            weights[name] = own[name].clone()
+            weights[name][:known] = value[: len(own[name])]
+        else:
+            weights[name] = torch.zeros_like(own[name])
+            for new, old in zip(_by_component(weights[name], octaves), _by_component(value, octaves), strict=True):
+                new[:, :known] = old[:, : new.shape[1]]
+    return weights
+
+
+def _by_component(weight: Tensor, octaves: int) -> list[Tensor]:
+    """Views of a layer's weight on `nn.FourierFeatures`, (E, A (1 + 2 octaves)) -> values, sines and cosines, each (E, A, ...)."""
+    dim = weight.shape[1] // (1 + 2 * octaves)
+    parts = weight.split([dim, dim * octaves, dim * octaves], dim=1)
+    return [part.unflatten(1, (dim, -1)) for part in parts]
 
 
 def flops_of(start: World) -> float:
@@ -86,13 +129,13 @@ def flops_of(start: World) -> float:
     return float(start.config.provenance.get("training FLOPs", 0))
 
 
-def _components(config: WorldConfig) -> Mapping[str, tuple[str, ...] | int | None]:
+def _components(config: WorldConfig) -> Mapping[str, _Components]:
     """What an action is made of, by name of the action space."""
     spaces = {name: space.spec for name, space in config.action_spaces.items()} or {"": config.action_spec}
     return {name: _names(spec) for name, spec in spaces.items()}
 
 
-def _names(spec: ActionSpec | None) -> tuple[str, ...] | int | None:
+def _names(spec: ActionSpec | None) -> _Components:
     return None if spec is None else spec.names or spec.dim
 
 
