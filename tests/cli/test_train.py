@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from worldline.cli import main
+from worldline.data import EpisodeStore
 from worldline.world import World
 
 
@@ -99,6 +100,22 @@ def test_new_dynamics_may_be_packed(run: Path, videos: Path, tmp_path: Path, cap
     before, after = World.load(run / "world"), World.load(out / "world")
     assert World.digest(after.tokenizer) == World.digest(before.tokenizer)
     assert after.config.dynamics.packing == 2
+
+
+def test_mirror_images_are_trained_on_and_not_measured_on(videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    drives, out = tmp_path / "drives", tmp_path / "run"
+    shutil.copytree(videos, drives)
+    for index in range(3):
+        (drives / f"square_{index}.csv").write_text("\n".join(["frame,steering", *(f"{time},{time % 5 - 2}" for time in range(40))]))
+    words = command(drives, out, "--action-columns", "steering")
+    assert main([*words, "--mirror", "brake"]) == 2
+    assert "no component of the actions is called brake; there is steering" in capsys.readouterr().err
+    assert main([*words, "--mirror", "steering"]) == 0
+    figures = json.loads((out / "figures.json").read_text())
+    once, twice = (EpisodeStore.open(out / name).num_frames for name in ("data", "data_mirrored"))
+    assert twice == figures["training"]["num_frames"] == 2 * (once - figures["held_out"]["num_frames"])
+    assert main(["train", "push", "--out", str(tmp_path / "push"), "--mirror"]) == 2
+    assert "--mirror is of recordings" in capsys.readouterr().err
 
 
 def test_a_tokenizer_may_be_trained_on(run: Path, videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

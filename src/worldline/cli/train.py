@@ -15,6 +15,7 @@ from worldline.data import EpisodeStore
 from worldline.recipes import Recipe, TrainingInterruptedError, cars, collect_push, droid, push, read_cars, read_droid
 from worldline.recipes.folder import SourceConfig, folder, frame_skip_of, name_actions, read_source
 from worldline.recipes.measured import train_and_measure
+from worldline.recipes.mirrored import with_mirror_images
 from worldline.recipes.start import size_of
 from worldline.train import TrainingDivergedError
 from worldline.world import World
@@ -38,6 +39,7 @@ _SINCE = {
     "infer_labels": False,
     "new_dynamics": False,
     "train_tokenizer": False,
+    "mirror": None,
     "packing": None,
 }
 _BY_NAME = ("push", "zoo", "balls")
@@ -57,6 +59,8 @@ def run(arguments: Train) -> Report:
     store = _store(arguments)
     train, held_out = store.split_by_source(_held_out(arguments.held_out), seed=arguments.seed)
     recipe = _recipe(arguments, train, held_out)
+    if arguments.mirror is not None:
+        train = with_mirror_images(train, arguments.out / "data_mirrored", negated=arguments.mirror)
     _note(arguments, record)
     try:
         _, figures = train_and_measure(
@@ -108,7 +112,26 @@ def _named(arguments: Train) -> Train:
 
 
 def _check(arguments: Train) -> None:
+    _check_source(arguments)
+    of_start = {"--new-dynamics": arguments.new_dynamics, "--train-tokenizer": arguments.train_tokenizer}
+    if any(of_start.values()) and arguments.start is None:
+        raise ValueError(f"{next(filter(of_start.get, of_start))} belongs to --start, a world whose tokenizer is there already")
+    if arguments.packing is not None and arguments.packing < 1:
+        raise ValueError(f"--packing is {arguments.packing}; give 1, or a divisor of the patches along a side")
+    if not 0 <= arguments.label_share <= 1:
+        raise ValueError(f"--label-share is {arguments.label_share}; give a number from 0 to 1")
+    if arguments.image_size < _PATCH or arguments.image_size % _PATCH:
+        raise ValueError(f"--image-size is {arguments.image_size}; give a multiple of {_PATCH}, such as 64")
+    if arguments.minutes is not None and not arguments.minutes > 0:
+        raise ValueError(f"--minutes is {arguments.minutes}; give a positive number")
+    if not arguments.rate_hz > 0:
+        raise ValueError(f"--rate-hz is {arguments.rate_hz}; give a positive number of frames per second")
+
+
+def _check_source(arguments: Train) -> None:
+    """What is trained on: recordings that are given, or what a simulator shows."""
     of_data = arguments.recipe in train_zoo.RECIPES
+    of_simulators = of_data or arguments.recipe == "push"
     if arguments.recipe == "push" and arguments.source:
         raise ValueError("the recipe push films its own videos; leave the source away, or use --recipe folder")
     if of_data and (arguments.source or arguments.data is None):
@@ -117,23 +140,12 @@ def _check(arguments: Train) -> None:
         raise ValueError("--policy belongs to the recipe push, which films its own videos")
     if not of_data and (arguments.data or arguments.only or arguments.shares or arguments.steps):
         raise ValueError("--data, --only, --shares and --steps belong to the recipes zoo and balls")
-    of_start = {"--new-dynamics": arguments.new_dynamics, "--train-tokenizer": arguments.train_tokenizer}
-    if any(of_start.values()) and arguments.start is None:
-        raise ValueError(f"{next(filter(of_start.get, of_start))} belongs to --start, a world whose tokenizer is there already")
-    if arguments.packing is not None and arguments.packing < 1:
-        raise ValueError(f"--packing is {arguments.packing}; give 1, or a divisor of the patches along a side")
-    if not 0 <= arguments.label_share <= 1:
-        raise ValueError(f"--label-share is {arguments.label_share}; give a number from 0 to 1")
-    if arguments.recipe not in ("push", *train_zoo.RECIPES) and not arguments.source:
+    if of_simulators and arguments.mirror is not None:
+        raise ValueError("--mirror is of recordings; film more episodes of a simulator instead")
+    if not of_simulators and not arguments.source:
         raise FileNotFoundError("no videos given; name a folder of videos or a LeRobotDataset, or film a simulator with --recipe push")
     if arguments.recipe in ("droid", "cars") and len(arguments.source) != 1:
         raise ValueError(f"the recipe {arguments.recipe} takes one folder, got {len(arguments.source)}")
-    if arguments.image_size < _PATCH or arguments.image_size % _PATCH:
-        raise ValueError(f"--image-size is {arguments.image_size}; give a multiple of {_PATCH}, such as 64")
-    if arguments.minutes is not None and not arguments.minutes > 0:
-        raise ValueError(f"--minutes is {arguments.minutes}; give a positive number")
-    if not arguments.rate_hz > 0:
-        raise ValueError(f"--rate-hz is {arguments.rate_hz}; give a positive number of frames per second")
 
 
 def _agreed(arguments: Train) -> dict[str, Any]:

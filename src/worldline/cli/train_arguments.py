@@ -66,6 +66,8 @@ class Train:
         image_size: side of the world's square frames, pixels, a multiple of 16.
         fit: how frames of another aspect ratio are made square.
         action_columns: columns of the CSV files that make up an action.
+        mirror: train on the mirror image of every training video as well; name the action columns that change their sign in it, as in
+            --mirror steering. For few recordings of a scene that has no left and right of its own.
         episodes: episodes to film, for the recipe push.
         policy: of these; mixture pushes carefully, broad also tries what a planner would: for worlds that are planned in.
         num_workers: threads that prepare batches.
@@ -94,6 +96,7 @@ class Train:
     image_size: int = 64
     fit: Fit = "stretch"
     action_columns: tuple[str, ...] = ()
+    mirror: tuple[str, ...] | None = None
     episodes: int = 500
     policy: Policy = "mixture"
     num_workers: int = 1
