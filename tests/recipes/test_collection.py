@@ -119,3 +119,23 @@ def test_unknown_names_are_refused(tmp_path: Path) -> None:
         collect(tmp_path / "out", CollectionPlan(domain="atlantis"))
     with pytest.raises(ValueError, match="choose one of mixture, push"):
         collect(tmp_path / "out", CollectionPlan(domain="push", policy="dance"))
+
+
+def test_only_some_attributes_may_be_unusual(tmp_path: Path) -> None:
+    able = {one.name: one for one in Push.attributes if one.unusual is not None}
+    (chosen, *others) = able
+    plan = CollectionPlan(domain="push", split="ood", num_frames=2, num_episodes=1, sizes=(16,), unusual=(chosen,))
+    film_episode(plan, 0, tmp_path / "0.safetensors")
+    facts = read_episode(tmp_path / "0.safetensors", 16).facts
+    assert _among(facts[f"attribute.{chosen}"], able[chosen].unusual)
+    assert others
+    assert all(_among(facts[f"attribute.{name}"], able[name].usual) for name in others)
+    with pytest.raises(ValueError, match=f"push has no unusual mood; there are unusual {', '.join(able)}"):
+        collect(tmp_path / "none", CollectionPlan(domain="push", split="ood", unusual=("mood",)))
+    with pytest.raises(ValueError, match="belongs to the split ood"):
+        CollectionPlan(domain="push", unusual=(chosen,))
+
+
+def _among(value: Any, values: Any) -> bool:
+    in_range = isinstance(values, tuple) and all(isinstance(one, float) for one in values)
+    return values[0] <= value <= values[1] if in_range else value in values

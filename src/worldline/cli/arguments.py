@@ -195,6 +195,7 @@ class Collect:
         size: sides of the square pictures, in pixels; 64 if not given, 64 128 for the zoo.
         seed: number of the first episode; other numbers are other episodes.
         split: train, validation, or ood: out of distribution, with unusual attributes.
+        unusual: with --split ood, only these attributes are unusual, as in --unusual radius_m speed_m_s; all if not given.
         domains: of the zoo, only these.
         num_workers: processes; one per core if not given.
         json: print the figures as one JSON object.
@@ -208,6 +209,7 @@ class Collect:
     size: tuple[int, ...] = ()
     seed: int = 0
     split: Literal["train", "validation", "ood"] = "train"
+    unusual: tuple[str, ...] = ()
     domains: tuple[str, ...] = ()
     num_workers: int | None = None
     json: Json = False

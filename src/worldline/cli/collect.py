@@ -27,6 +27,8 @@ def run(arguments: Collect) -> Report:
     zoo = arguments.domain == _ZOO
     if arguments.domains and not zoo:
         raise ValueError(f"--domains is for the zoo; leave it out, or write: worldline collect zoo --domains {' '.join(arguments.domains)}")
+    if arguments.unusual and zoo:
+        raise ValueError("--unusual names attributes of one domain; film it by its name, with --split ood")
     plans = _zoo(arguments, arguments.out) if zoo else {arguments.out: _plan(arguments)}
     # Someone who asked for a domain by its name is told at once that it is not installed; in the whole zoo it is left out.
     reports, missing = _collect_all(plans, arguments.num_workers, may_miss=zoo and not arguments.domains)
@@ -42,6 +44,7 @@ def _plan(arguments: Collect) -> CollectionPlan:
         num_frames=arguments.frames,
         sizes=arguments.size or (64,),
         seed=arguments.seed,
+        unusual=arguments.unusual,
     )
 
 

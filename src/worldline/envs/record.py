@@ -6,7 +6,7 @@ would have happened, had the table been slippery.
 May import: interfaces, envs.simulator, numpy, torch. Refuses to know: which simulators there are, files.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Literal, get_args
 
 import numpy as np
@@ -38,10 +38,18 @@ def simulator_seed(seed: int, split: Split) -> int:
     return SPLITS.index(split) * SEEDS_PER_SPLIT + seed
 
 
-def draw_attributes(simulator: Simulator | type[Simulator], *, seed: int, split: Split) -> dict[str, Value]:
-    """The attributes of an episode: usual values, in the split `ood` unusual ones where there are any."""
+def draw_attributes(simulator: Simulator | type[Simulator], *, seed: int, split: Split, unusual: Collection[str] = ()) -> dict[str, Value]:
+    """The attributes of an episode: usual values, in the split `ood` unusual ones where there are any; if `unusual` names some, of these.
+
+    Raises:
+        ValueError: if there is no such attribute, or it has no unusual values.
+    """
+    able = [attribute.name for attribute in simulator.attributes if attribute.unusual is not None]
+    if unknown := sorted(set(unusual) - set(able)):
+        raise ValueError(f"{simulator.name} has no unusual {', '.join(unknown)}; there are unusual {', '.join(able) or 'ones of nothing'}")
+    wanted = (unusual or able) if split == "ood" else ()
     generator = np.random.default_rng([simulator_seed(seed, split), _ATTRIBUTES])
-    return {attribute.name: attribute.draw(generator, unusual=split == "ood") for attribute in simulator.attributes}
+    return {attribute.name: attribute.draw(generator, unusual=attribute.name in wanted) for attribute in simulator.attributes}
 
 
 def record(
@@ -52,6 +60,7 @@ def record(
     policy: str | None = None,
     num_frames: int = 64,
     sizes: Sequence[int] = (64,),
+    unusual: Collection[str] = (),
 ) -> tuple[Clip, ...]:
     """Film one episode, at several picture sizes at once; the clips differ in their frames only.
 
@@ -62,6 +71,7 @@ def record(
         policy: one of the simulator's; its most interesting one if None.
         num_frames: frames of the clip, T.
         sizes: sides of the square pictures, in pixels.
+        unusual: attributes that have unusual values in the split `ood`; all that can if empty.
 
     Returns:
         For each size a clip with frames (T, 3, size, size), actions (T, A) or None, states (T, D), text the first caption; labels
@@ -75,7 +85,7 @@ def record(
     if policy not in simulator.policy_names:
         raise ValueError(f"policy {policy!r} is unknown in {simulator.name}; choose one of {', '.join(simulator.policy_names)}")
     generator = np.random.default_rng([simulator_seed(seed, split), _POLICY])
-    attributes = draw_attributes(simulator, seed=seed, split=split)
+    attributes = draw_attributes(simulator, seed=seed, split=split, unusual=unusual)
     facts = {"domain": simulator.name, "seed": seed, "split": split, "policy": policy}
     return _film(simulator, attributes, facts, lambda: simulator.policy(policy, generator), num_frames=num_frames, sizes=sizes)
 

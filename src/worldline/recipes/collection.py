@@ -19,7 +19,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from worldline.data import write_lerobot
-from worldline.envs.record import SPLITS, Split, record, simulator_seed
+from worldline.envs.record import SPLITS, Split, draw_attributes, record, simulator_seed
 from worldline.envs.simulator import Simulator
 from worldline.envs.zoo import load_domain, start_domain
 from worldline.interfaces import Clip
@@ -46,6 +46,7 @@ class CollectionPlan:
         num_frames: frames of each, T.
         sizes: sides of the square pictures, in pixels; one data set for each.
         seed: number of the first episode.
+        unusual: attributes that are unusual in the split `ood`; all that can be if empty.
 
     Raises:
         ValueError: if a value is out of range.
@@ -58,8 +59,11 @@ class CollectionPlan:
     num_frames: int = 64
     sizes: tuple[int, ...] = (64,)
     seed: int = 0
+    unusual: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if self.unusual and self.split != "ood":
+            raise ValueError(f"the split is {self.split}; what is unusual ({', '.join(self.unusual)}) belongs to the split ood")
         if self.num_episodes < 1 or self.num_frames < 2 or not self.sizes or min(self.sizes) < 8 or len(set(self.sizes)) < len(self.sizes):
             raise ValueError(
                 f"got {self.num_episodes} episodes of {self.num_frames} frames at sizes {self.sizes}; "
@@ -116,6 +120,7 @@ def collect(
     domain = load_domain(plan.domain)
     if plan.policy not in (MIXTURE, *domain.policy_names):
         raise ValueError(f"policy {plan.policy!r} is unknown in {plan.domain}; choose one of {', '.join((MIXTURE, *domain.policy_names))}")
+    draw_attributes(domain, seed=plan.seed, split=plan.split, unusual=plan.unusual)  # names that are not there
     folders = {size: folder if len(plan.sizes) == 1 else folder / f"{size}px" for size in plan.sizes}
     if (finished := _finished(folder, plan)) is not None:
         return CollectionReport(folders=folders, **finished)
@@ -166,7 +171,8 @@ def film_episode(plan: CollectionPlan, seed: int, path: Path) -> None:
     try:
         simulator = _running(plan.domain)
         policy = plan.policy_of(type(simulator), seed)
-        clips = record(simulator, seed=seed, split=plan.split, policy=policy, num_frames=plan.num_frames, sizes=plan.sizes)
+        shape = {"num_frames": plan.num_frames, "sizes": plan.sizes}
+        clips = record(simulator, seed=seed, split=plan.split, policy=policy, unusual=plan.unusual, **shape)
     except Exception:
         _running.cache_clear()  # what is left of it is not to be trusted
         raise
@@ -231,7 +237,8 @@ def _finished(folder: Path, plan: CollectionPlan) -> dict[str, Any] | None:
 
 
 def _json_of(plan: CollectionPlan) -> dict[str, Any]:
-    return json.loads(json.dumps(asdict(plan)))
+    plan_of_before = {name: value for name, value in asdict(plan).items() if name != "unusual" or value}
+    return json.loads(json.dumps(plan_of_before))
 
 
 def _spread(values: list[int], count: int) -> Iterator[int]:
