@@ -1,10 +1,10 @@
 """Is a policy that was trained in imagination only worth as much in the real simulator as one that was trained there?
 
     python experiments/policy_in_imagination.py --task reacher --world runs/reacher --see readings --clone shown --out runs/reach
-    python experiments/policy_in_imagination.py --task push --data runs/push --out runs/policies      # the bundled Push-T world
+    python experiments/policy_in_imagination.py --task push --see readings --clone shown --out runs/policies     # the bundled Push-T world
 
-A reacher world is one of the zoo's domain (`worldline train zoo --only reacher`); needs `pip install "worldline[sim-mujoco]"`. For push,
---data is a folder with the stores `train` and `val`, as `collect_push` films them; needs `pip install "worldline[pusht]"`.
+A reacher world is one of the zoo's domain (`worldline train zoo --only reacher`); needs `pip install "worldline[sim-mujoco]"`, and push
+`pip install "worldline[pusht]"`. Recordings are filmed first, and kept in OUT/films or --films.
 
 Rewards are dense (`policy_tasks.py`), since the tasks' own are zero nearly everywhere at this number of steps. In the simulator they are
 computed from the true state, in imagination by a probe of latents, fitted on the same training recordings. Everything else is the same on
@@ -73,8 +73,8 @@ class Bench:
         if world.config.action_spaces and world.config.action_spec is None:
             world = world.with_action_space(options.task)
         self.learned, self.reads, self.frames = world, options.see == "readings", 1 if options.see == "frame" else 2
-        elbow, films = self.reads and options.task == "reacher", options.films
-        task: Task = PushTask(options.data, world) if options.task == "push" else ReacherTask(world, elbow=elbow, films=films)
+        films = options.films or options.out / "films"
+        task: Task = PushTask(films, world) if options.task == "push" else ReacherTask(films, world, elbow=self.reads)
         self.task = task
         self.known = task.recordings(world, options.episodes, held_out=False)
         first = options.episodes if options.dev else 0
@@ -254,7 +254,6 @@ def table(records: list[dict[str, Any]]) -> str:
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--task", default="push", choices=("push", "reacher"))
-    parser.add_argument("--data", type=Path, help="of push: folder with the stores `train` and `val`")
     parser.add_argument("--out", type=Path, required=True, help="folder for the results")
     parser.add_argument(
         "--world", default="push", help="a learned world: a folder of it or of its run, or the name of one that comes with the package"
@@ -281,15 +280,12 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--clone", default="all", choices=("all", "shown"), help="of all recordings, or those that show the task")
     parser.add_argument("--probe-dreams", action="store_true", help="fit the probe on imagined latents whose truth is known, too")
     parser.add_argument("--fits", type=int, default=4000, help="updates of the probe, and of the clone")
-    parser.add_argument("--films", type=Path, help="of reacher: folder that keeps what was filmed, for the next time")
+    parser.add_argument("--films", type=Path, help="folder that keeps what was filmed, for the next time")
     parser.add_argument("--scratch", action="store_true", help="begin from nothing rather than from the clone")
     parser.add_argument("--dev", action="store_true", help="run from other training episodes, for choosing settings")
     parser.add_argument("--only", nargs="+", help="names of policies to make; all of them by default")
     parser.add_argument("--table", action="store_true", help="print the table of what is there, and make nothing")
-    options = parser.parse_args()
-    if options.task == "push" and options.data is None:
-        parser.error("the task push needs --data")
-    return options
+    return parser.parse_args()
 
 
 def same_settings(options: argparse.Namespace) -> None:

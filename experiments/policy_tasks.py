@@ -7,14 +7,14 @@ import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from worldline.data import EpisodeStore
-from worldline.envs.pusht import ARENA_SIZE, GOAL_POSE, block_pixel_pose, pusht_action_spec
+from worldline.envs.pusht import ARENA_SIZE, GOAL_POSE, block_pixel_pose, collect_pusht, pusht_action_spec
 from worldline.envs.pusht.policies import MARGIN, Pusher
 from worldline.envs.record import Split, draw_attributes, simulator_seed
 from worldline.envs.seen_world import PushTScene, Scene, SharedScene, SimulatorScene
@@ -82,6 +82,9 @@ class PushTask:
     """Bring Push-T's block to the middle of the table, whatever its angle, and stay at it:
 
     reward = 1 - |block's centre - goal| / 256 - 1/4 max(0, |disc - block's centre| - 60) / 256
+
+    The recordings are filmed here and kept below `films`: in turn one of the mixture of pushers that the package's world was trained on,
+    and one of the pusher that brings the block to the goal, which is the task shown. Both have seeds of their own.
     """
 
     action_spec: ActionSpec = pusht_action_spec()
@@ -89,8 +92,11 @@ class PushTask:
     scale: float = HALF
     up: int = -1
 
-    def __init__(self, data: Path, world: World) -> None:
-        self._data = data
+    num_frames = 40
+    _SHOWN: tuple[Literal["mixture", "goal"], ...] = ("mixture", "goal")
+
+    def __init__(self, films: Path, world: World) -> None:
+        self._films = films
         skip = round(10 / float(world.config.rate_hz or 2.5))
         self._options = {"size": world.config.tokenizer.image_size, "frame_skip": skip}
         self._goal = self.known(torch.tensor([0.0, 0.0, *GOAL_POSE, 0.0, 0.0]))[2:]
@@ -115,12 +121,12 @@ class PushTask:
 
     @torch.no_grad()
     def recordings(self, world: World, count: int, *, held_out: bool, first: int = 0) -> Recordings:
-        """Of the stores `train` and `val`."""
-        store = EpisodeStore.open(self._data / ("val" if held_out else "train"))
-        episodes = store.episodes[first : first + count]
+        """Filmed under other seeds where they are held out."""
+        stores = [self._store(policy, held_out, -(-(first + count) // len(self._SHOWN))) for policy in self._SHOWN]
+        chosen = [(stores[number % 2], stores[number % 2].episodes[number // 2]) for number in range(first, first + count)]
 
         def rows(name: str) -> Tensor:
-            return torch.stack([store.arrays[name][e.start : e.start + e.num_frames] for e in episodes])
+            return torch.stack([store.arrays[name][e.start : e.start + e.num_frames] for store, e in chosen])
 
         frames, states = rows("frames"), rows("states").float()
         return Recordings(
@@ -129,8 +135,16 @@ class PushTask:
             actions=rows("actions").float(),
             known=self.known(states),
             places=states.double().numpy(),
-            shown=torch.ones(len(episodes), dtype=torch.bool),
+            shown=torch.tensor([self._SHOWN[number % 2] == "goal" for number in range(first, first + count)]),
         )
+
+    def _store(self, policy: Literal["mixture", "goal"], held_out: bool, count: int) -> EpisodeStore:
+        seed = 1000 + 2 * held_out + self._SHOWN.index(policy)
+        folder = self._films / f"{policy}-{seed}-{count}"
+        if (folder / "store.json").is_file():
+            return EpisodeStore.open(folder)
+        clips = collect_pusht(count, num_frames=self.num_frames, seed=seed, policy=policy, **self._options)
+        return EpisodeStore.build(folder, clips, action_spec=self.action_spec)
 
     def still(self, state: State) -> Tensor:
         """See `Task.still`: the disc's own place."""
@@ -156,7 +170,7 @@ class ReacherTask:
     """Bring the finger of a two-link arm to its target and keep it there, by torques: reward = 1 - |finger - target| / 0.24 m.
 
     The recordings are filmed here, three quarters of the zoo's policy `swing` and one of `reach`; a frame of the world is `frame_skip`
-    frames of 0.05 s, with a torque for each. With `films`, a folder, what was filmed is kept there.
+    frames of 0.05 s, with a torque for each. What was filmed is kept below `films`.
     """
 
     names: tuple[str, ...]
@@ -164,7 +178,7 @@ class ReacherTask:
     up: int = 1
     num_frames = 20
 
-    def __init__(self, world: World, *, elbow: bool = False, films: Path | None = None) -> None:
+    def __init__(self, films: Path, world: World, *, elbow: bool = False) -> None:
         self._films = films
         self.names = ("finger", "target", "elbow") if elbow else ("finger", "target")
         self._size = world.config.tokenizer.image_size
@@ -197,14 +211,11 @@ class ReacherTask:
         """Of the zoo's split `train` or `validation`."""
         split: Split = "validation" if held_out else "train"
         scene = SimulatorScene(load_domain("reacher")(), size=self._size, frame_skip=self._frame_skip)
-        path = self._films and self._films / f"{split}-{first}-{count}-{self._size}-{self._frame_skip}.pickle"
-        if path and path.exists():
-            films = pickle.loads(path.read_bytes())
-        else:
-            films = [self._film(scene, first + number, split) for number in range(count)]
-        if path and not path.exists():
+        path = self._films / f"{split}-{first}-{count}-{self._size}-{self._frame_skip}.pickle"
+        if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(pickle.dumps(films))
+            path.write_bytes(pickle.dumps([self._film(scene, first + number, split) for number in range(count)]))
+        films = pickle.loads(path.read_bytes())
         frames, actions, truth, moments = zip(*films, strict=True)
         scene.simulator.close()
         seen = torch.from_numpy(np.stack(frames)).permute(0, 1, 4, 2, 3)
