@@ -81,6 +81,10 @@ def test_a_run_may_go_on_from_another_ones_world(run: Path, videos: Path, tmp_pa
     assert World.digest(after.tokenizer) == World.digest(before.tokenizer)
     assert after.config.dynamics == before.config.dynamics
     assert before.fingerprint()[:12] in (out / "world" / "README.md").read_text()
+    longer = [*words[: words.index("--minutes")], "--minutes", "0.03", *words[words.index("--minutes") + 2 :]]
+    assert main(longer) == 0
+    assert json.loads((out / "dynamics" / "config.json").read_text())["duration_seconds"] == pytest.approx(1.8)
+    assert main(words) == 0, "what has had its time is finished"
     assert main([*words, "--size", "tiny"]) == 2
     assert "holds another run: size was None and is tiny" in capsys.readouterr().err
     assert main([*words[:3], str(tmp_path / "other"), *words[4:], "--size", "tiny"]) == 2
@@ -141,6 +145,8 @@ def test_where_some_videos_have_labels_the_card_says_what_became_of_the_others(v
 def test_another_command_does_not_go_on_with_the_run(run: Path, videos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(command(videos, run, "--seed", "1")) == 2
     assert "seed was 0 and is 1" in capsys.readouterr().err
+    assert main(command(videos, run, minutes=1)) == 2
+    assert "minutes was" in capsys.readouterr().err, "its tokenizer would be trained on, and its latents be others"
 
 
 def test_a_command_that_was_refused_can_be_mended(videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -155,7 +155,11 @@ def _agreed(arguments: Train) -> dict[str, Any]:
     path = arguments.out / _RECORD
     begun = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else asked
     begun = _SINCE | begun
-    different = [f"{name} was {begun.get(name)} and is {value}" for name, value in asked.items() if begun.get(name) != value]
+    # More or less time leaves what was trained as it is, unless a tokenizer is trained first, on whose latents everything rests.
+    free = ("minutes",) if arguments.start is not None and not arguments.train_tokenizer else ()
+    different = [
+        f"{name} was {begun.get(name)} and is {value}" for name, value in asked.items() if begun.get(name) != value and name not in free
+    ]
     if different:
         raise ValueError(f"{arguments.out} holds another run: {'; '.join(different)}. Repeat its arguments, or give another --out")
     return asked

@@ -55,7 +55,8 @@ class Train:
         size: of the network: nano 1M parameters, tiny 6M, small 30M, base 150M, large 1B.
         packing: patches along a side of a token of the dynamics. With 2 these have a quarter of the tokens: about twice the frames in the
             same time, in training and in planning.
-        minutes: training time; each recipe has its own default.
+        minutes: training time; each recipe has its own default. A run with --start that keeps its tokenizer may be given more or less when
+            it is resumed; with less it ends soon, at rates that fall in time.
         steps: of zoo and balls: optimiser steps of the tokenizer and of the dynamics, in place of the recipe's own.
         label_share: share of the training episodes that keep their action labels; of the rest they are unknown.
         infer_labels: where only some episodes have action labels, infer the others' from the frames, if those teach how; otherwise, and

@@ -26,8 +26,8 @@ from worldline.train.run_folder import agree_on_config, locked
 from worldline.train.schedule import learning_rate_factor
 from worldline.train.state import StepResult, TrainingState
 
-_MAY_GROW = frozenset({"steps", "duration_seconds"})
-_MAY_CHANGE = frozenset({"checkpoint_every_steps", "checkpoint_every_seconds", "log_every_steps", "sample_every_steps"})
+_MAY_GROW = frozenset({"steps"})
+_MAY_CHANGE = frozenset({"duration_seconds", "checkpoint_every_steps", "checkpoint_every_seconds", "log_every_steps", "sample_every_steps"})
 _MOST_ROLLBACKS = 3
 
 
