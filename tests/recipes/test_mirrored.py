@@ -53,6 +53,8 @@ def test_names_and_folders_that_do_not_fit_are_refused(store: EpisodeStore, tmp_
     with pytest.raises(ValueError, match=r"called brake; there is steering, throttle"):
         with_mirror_images(store, tmp_path / "both", negated=("brake",))
     with_mirror_images(store, tmp_path / "both")
+    with pytest.raises(ValueError, match="other signs"):
+        with_mirror_images(store, tmp_path / "both", negated=("throttle",))
     train, _ = store.split_by_source(("place_1",))
     with pytest.raises(ValueError, match="other episodes"):
         with_mirror_images(train, tmp_path / "both")

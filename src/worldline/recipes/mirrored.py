@@ -36,12 +36,26 @@ def with_mirror_images(store: EpisodeStore, folder: Path, *, negated: Collection
     spec = None if spec is None else _symmetric(spec, negated)
     if (folder / "store.json").is_file():
         both = EpisodeStore.open(folder)
-        if [episode.source for episode in both.episodes[::2]] != [episode.source for episode in store.episodes]:
-            raise ValueError(f"{folder} holds mirror images of other episodes; give another output folder")
+        if not _mirrors(both, store, signs):
+            raise ValueError(f"{folder} holds mirror images of other episodes, or with other signs; give another output folder")
     else:
         both = EpisodeStore.build(folder, _clips(store, signs), action_spec=spec)
     both.action_spec = spec
     return both
+
+
+def _mirrors(both: EpisodeStore, store: EpisodeStore, signs: torch.Tensor) -> bool:
+    """Whether `both` is what would be built. Broken off before the run was noted down, it may be of other arguments."""
+    if [episode.source for episode in both.episodes[::2]] != [episode.source for episode in store.episodes]:
+        return False
+    for index, clip in enumerate(_clips(store, signs)):
+        found = both.episode(index).actions
+        if clip.actions is None or found is None:
+            if clip.actions is not found:
+                return False
+        elif not torch.equal(clip.actions, found):
+            return False
+    return True
 
 
 def _clips(store: EpisodeStore, signs: torch.Tensor) -> Iterator[Clip]:
