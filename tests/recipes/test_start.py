@@ -128,9 +128,10 @@ def test_the_minutes_of_a_tokenizer_that_stays_go_to_the_dynamics(start, dot_rec
     assert [config.duration_seconds for config in given] == [30.0 if trained else 90.0]
 
 
-def test_a_tokenizer_is_trained_on(start, dot_recipe, dot_store, tmp_path):
+@pytest.mark.parametrize("muon", [1e-4, None])
+def test_a_tokenizer_is_trained_on(start, dot_recipe, dot_store, tmp_path, muon):
     recipe = replace(dot_recipe(tokenizer_steps=1, dynamics_steps=1), trains_tokenizer=True)
-    recipe = replace(recipe, tokenizer_training=replace(recipe.tokenizer_training, learning_rate=1e-4, muon_learning_rate=1e-4))
+    recipe = replace(recipe, tokenizer_training=replace(recipe.tokenizer_training, learning_rate=1e-4, muon_learning_rate=muon))
     world = train_world(recipe, dot_store, tmp_path / "run", start=start)
     before = dict(start.tokenizer.named_parameters())
     differences = [float((value - before[name]).detach().abs().max()) for name, value in world.tokenizer.named_parameters()]

@@ -298,8 +298,9 @@ def train_tokenizer(
     tokenizer, training = Tokenizer(recipe.tokenizer), recipe.tokenizer_training
     if start is not None:
         tokenizer.load_state_dict(start.tokenizer.state_dict())
-        slower = {name: _FURTHER_RATE * getattr(training, name) for name in ("learning_rate", "muon_learning_rate")}
-        training = dataclasses.replace(training, **slower)
+        muon = training.muon_learning_rate
+        muon = None if muon is None else _FURTHER_RATE * muon
+        training = dataclasses.replace(training, learning_rate=_FURTHER_RATE * training.learning_rate, muon_learning_rate=muon)
     batch_size, num_frames = recipe.tokenizer_batch
     loader = corpus.batches(batch_size=batch_size, num_frames=num_frames, seed=seed, num_workers=num_workers)
     held = corpus.batches(batch_size=64, num_frames=num_frames, seed=seed + 1).batch(0).frames
