@@ -26,6 +26,17 @@ def test_only_what_changes_loses_its_detail() -> None:
     torch.testing.assert_close(frame[:, :, 9:], moved[0, :, :, 9:], rtol=0, atol=1e-3)
 
 
+def test_small_errors_of_what_stands_still_are_mostly_not_shown_and_still_have_a_gradient() -> None:
+    true, drawn = torch.rand(1, 3, 8, 8) * 0.6 + 0.2, torch.rand(1, 3, 8, 8) * 0.6 + 0.2
+    detail = Detail.of(true, drawn, 0.5)
+    nearly = (drawn + 0.01 * torch.randn_like(drawn)).requires_grad_()
+    frame = detail.restore(nearly[:, None])[:, 0]
+    assert (frame - true).abs().mean() < 0.4 * (nearly - drawn).abs().mean()
+    still = drawn.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(detail.restore(still[:, None]).sum(), still)
+    assert gradient.min() > 0.05
+
+
 @torch.no_grad()
 def test_a_prompted_state_shows_its_frame_and_shares_it_with_all_that_follows(make_world, video, actions) -> None:
     world = make_world(detail_tolerance=0.5)

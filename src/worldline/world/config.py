@@ -53,7 +53,7 @@ class WorldConfig:
     rate_hz: float | None = None
     action_spec: ActionSpec | None = None
     action_spaces: Mapping[str, ActionSpace] = field(default_factory=dict)
-    detail_tolerance: float = 0.1
+    detail_tolerance: float = 0.06
     provenance: Mapping[str, Any] = field(default_factory=dict)
     figures: Mapping[str, Any] = field(default_factory=dict)
 

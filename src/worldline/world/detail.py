@@ -1,13 +1,14 @@
 """What the newest true frame shows beyond its latents, kept in the pictures where nothing has changed since.
 
 A tokenizer loses fine detail, on scenes that it never saw most of all, and a world that draws a still background from latents alone is
-worse than a photograph of it. So a state that comes from frames remembers what its newest one lost, and a picture gets it back wherever it
-is still drawn as it was then. In logits, so that pictures stay in [0, 1] and gradients pass everywhere:
+worse than a photograph of it. So a state that comes from frames remembers its newest true one, and where the decoder still draws what it
+drew then, a picture shows what was true then:
 
-    l(x) = l(D(z)) + exp(-|D(z) - D(z0)|^2 / (2 s^2)) (l(x0) - l(D(z0))),
+    (1 - k) D(z) + k sigmoid(l(x0) + h (l(D(z)) - l(D(z0)))),  k = exp(-|D(z) - D(z0)|^2 / (2 s^2)),
 
-the squared difference summed over colours and averaged over 3 x 3 pixels. Where something moves, away or in front, the picture is the
-decoder's.
+l the logit, the squared difference summed over colours and averaged over 3 x 3 pixels. Small differences of what stands still are mostly
+the dynamics' error, so only a share h of them is shown: enough for gradients to pass everywhere, and pictures stay in [0, 1]. Where
+something moves, away or in front, the picture is the decoder's.
 
 May import: torch. Refuses to know: what decodes, how frames are predicted.
 
@@ -21,34 +22,35 @@ import torch.nn.functional as F
 from torch import Tensor
 
 _SMOOTHED_PIXELS = 3
+_HEARD = 0.2  # h
 _DARKEST = 1 / 510  # half a step of eight bits: what black counts as, and white alike
 
 
 @dataclass(frozen=True, slots=True)
 class Detail:
-    """Of the newest true frame: how the decoder draws it, and what that lacks.
+    """The newest true frame, and how the decoder draws it.
 
     Attributes:
         drawn: (b, 3, H, W), D(z0).
-        missing: (b, 3, H, W), l(x0) - l(D(z0)).
+        seen: (b, 3, H, W), l(x0), the true frame.
         tolerance: s, by how much a pixel may change and count as the same, in units of the picture's range.
     """
 
     drawn: Tensor
-    missing: Tensor
+    seen: Tensor
     tolerance: float
 
     @classmethod
     def of(cls, frames: Tensor, drawn: Tensor, tolerance: float) -> "Detail":
-        """What `drawn` (b, 3, H, W) lacks of true frames, in [0, 1] both."""
-        return cls(drawn, _logit(frames.clamp(_DARKEST, 1 - _DARKEST)) - _logit(drawn), tolerance)
+        """Of true frames and of what the decoder makes of them, (b, 3, H, W) in [0, 1] both."""
+        return cls(drawn, torch.logit(frames.clamp(_DARKEST, 1 - _DARKEST)), tolerance)
 
     def select(self, rows: Tensor, batch_size: int) -> "Detail":
         """The detail of some rows of a batch of `batch_size`; a copy, unless all rows share it."""
         if len(self.drawn) == 1:
             return self
         index = rows // (batch_size // len(self.drawn))
-        return Detail(self.drawn[index], self.missing[index], self.tolerance)
+        return Detail(self.drawn[index], self.seen[index], self.tolerance)
 
     def restore(self, frames: Tensor) -> Tensor:
         """Frames (B, T, 3, H, W) of the decoder with the detail where it still belongs."""
@@ -57,7 +59,8 @@ class Detail:
         change = (grouped - self.drawn[:, None, None]).square().sum(3, keepdim=True)
         smooth = F.avg_pool2d(change.flatten(0, 2), _SMOOTHED_PIXELS, stride=1, padding=_SMOOTHED_PIXELS // 2, count_include_pad=False)
         kept = torch.exp(-smooth.unflatten(0, change.shape[:3]) / (2 * self.tolerance**2))
-        return torch.sigmoid(_logit(grouped) + kept * self.missing[:, None, None]).flatten(0, 1)
+        still = torch.sigmoid(self.seen[:, None, None] + _HEARD * (_logit(grouped) - _logit(self.drawn)[:, None, None]))
+        return torch.lerp(grouped, still, kept.expand_as(grouped)).flatten(0, 1)
 
 
 def _logit(frames: Tensor) -> Tensor:
