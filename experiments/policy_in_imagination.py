@@ -20,7 +20,8 @@ weights are run; nothing is selected, by imagined return least of all. `share` i
 `share of gain` the same after subtracting what standing still earns from the same starts, and `of what is learned` after subtracting what
 the clone earns, which is the hardest figure. Intervals are 95 % bootstraps over starts and seeds.
 
-Writes OUT/results.jsonl policy by policy: the same command goes on where it was broken off, `--table` only prints.
+Writes OUT/results.jsonl policy by policy: the same command goes on where it was broken off, `--table` only prints. What was trained is in
+OUT/actors, one file each (`worldline.control.actor.load_actor`).
 """
 
 import argparse
@@ -39,7 +40,7 @@ from policy_readings import PROMPT, clone_behaviour, fit_probe, imagine_recorded
 from policy_tasks import PushTask, ReacherTask, Recordings, Task
 from torch import Tensor
 
-from worldline.control.actor import Actor, CriticConfig, PreferenceConfig, RecentFrames, Trained, WindowConfig
+from worldline.control.actor import Actor, CriticConfig, PreferenceConfig, RecentFrames, Trained, WindowConfig, save_actor
 from worldline.control.actor import train_by_gradients as by_gradients
 from worldline.control.actor import train_by_preference as by_preference
 from worldline.envs.seen_world import SeenWorld, Start
@@ -200,6 +201,7 @@ def measure(bench: Bench, name: str, seed: int) -> dict[str, Any]:
     if name in FLOORS:
         return record | bench.run(FLOORS[name](bench, seed))
     trained = LEARNERS[name](bench, seed, bench.options.steps)
+    save_actor(trained.actor, bench.options.out / "actors" / f"{name.replace(', ', '_').replace(' ', '_')}_{seed}.safetensors")
     record |= {"steps": trained.num_frames, "seconds": time.process_time() - began, "curve": trained.imagined}
     record["dreamed"] = float(np.mean(bench.run(trained.actor, imagined=True)["returns"]))
     return record | bench.run(trained.actor)
