@@ -183,3 +183,17 @@ def test_plans_that_make_no_sense_are_refused(options: dict[str, Any], said: str
 def a_pair(task: Task) -> Pair:
     found = find_pairs(task, task.make(), protocol="strict", offset=10, count=1, budget=20, context_frames=3, size=24)
     return found.pairs[0]
+
+
+def test_attempts_of_a_planner_with_other_settings_are_other_attempts(
+    slide: Task, knowing_world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options: dict[str, Any] = PLAN | {"frame_evaluations": (60,), "num_pairs": 1, "num_gradients": 0}
+    plan = ControlPlan(**options)
+    measure_control(knowing_world, plan, tmp_path)
+    monkeypatch.setattr("worldline.eval.suites.control.planners.CORRELATION", 0.3)
+    measure_control(knowing_world, plan, tmp_path)
+    measure_control(knowing_world, plan, tmp_path)
+    lines = (tmp_path / "attempts.jsonl").read_text().splitlines()
+    assert len({json.loads(line)["key"] for line in lines}) == 1
+    assert len({json.loads(line)["settings"] for line in lines}) == len(lines) == 2

@@ -6,11 +6,13 @@ from typing import Any
 import pytest
 import torch
 
+from worldline.control.amortised import PolicyPlanner
 from worldline.envs.simulator_world import SimulatorWorld
 from worldline.eval.suites.control.planners import (
     PLANNERS,
     make_planner,
     passes_per_frame,
+    settings_of,
     split_into_iterations,
     what_it_is,
     why_not,
@@ -96,3 +98,20 @@ def test_proposals_know_which_actions_follow_one_another(name: str) -> None:
 def test_an_unknown_planner_is_refused() -> None:
     with pytest.raises(ValueError, match="choose one of random, cem"):
         make_planner("wish", PointMassWorld(), PointMassWorld().objective(), horizon=5, frame_evaluations=9, batch_size=1)
+
+
+def test_settings_tell_planners_apart_by_all_that_their_plans_depend_on() -> None:
+    world = PointMassWorld()
+
+    def settings(name: str, *, budget: int = 1000, side_by_side: int = 1) -> str:
+        planner = make_planner(
+            name, world, world.objective(), horizon=4, frame_evaluations=budget, batch_size=8, actions_per_frame=side_by_side
+        )
+        return settings_of(planner)
+
+    assert settings("mppi") == settings("mppi")
+    variants = [settings(name) for name in PLANNERS] + [settings("mppi", budget=500), settings("mppi", side_by_side=2)]
+    assert len(set(variants)) == len(variants)
+    inside = make_planner("cem", world, world.objective(), horizon=4, frame_evaluations=1000, batch_size=8)
+    around = [PolicyPlanner(world, lambda: lambda state: state.latent, horizon=4, search=search) for search in (None, inside)]
+    assert len({settings_of(planner) for planner in around}) == 2

@@ -16,7 +16,7 @@ from worldline.eval.suites.control.attempt import Attempt, batch_difference, try
 from worldline.eval.suites.control.gradients import gradient_cosine
 from worldline.eval.suites.control.pairs import Pair, find_pairs, random_policy, solved_by
 from worldline.eval.suites.control.plan import ControlPlan
-from worldline.eval.suites.control.planners import POLICIES, make_planner, what_it_is, why_not
+from worldline.eval.suites.control.planners import POLICIES, make_planner, settings_of, what_it_is, why_not
 from worldline.eval.suites.control.policies import Lessons, fit_policy, lessons, policy_planner
 from worldline.eval.suites.control.records import Key, Records, Scene
 from worldline.eval.suites.control.subject import History, LearnedSubject, SimulatorSubject, Subject, packing_of, plain_packing
@@ -86,7 +86,7 @@ def measure_control(world: World | None, plan: ControlPlan, folder: Path, *, pro
             "execute": plan.execute,
             "prompt_frames": plan.prompt_frames,
             "objective": "picture, nearest",
-            "proposals": "side by side, MPPI sized, trees wide",
+            "lessons": [plan.num_lessons, plan.num_policy_updates],
         },
     )
     parts, missing = [], {}
@@ -185,9 +185,11 @@ def _attempts(stage: _Stage, trial: Trial, pairs: Sequence[Pair]) -> dict[Key, A
         side_by_side = stage.subject.packing.actions_per_frame
         return make_planner(trial.planner, stage.subject.world, objective, actions_per_frame=side_by_side, **sizes)
 
+    first = stage.subject.look(History.of(pairs[0]))
+    settings = settings_of(solve(first, stage.subject.objective(pairs[0], first)))
     for seed in range(plan.seed, plan.seed + plan.num_seeds):
         for index, pair in enumerate(pairs):
-            key = trial.key(seed, index)
+            key = trial.key(seed, index, settings)
             attempt = stage.records.get(key)
             if attempt is None:
                 attempt, film = try_pair(

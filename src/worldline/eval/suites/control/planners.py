@@ -6,7 +6,6 @@ May import: control, envs.simulator_world. Refuses to know: objectives, and of w
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 from worldline.control import (
     CEM,
@@ -226,6 +225,14 @@ def make_planner(
     return PLANNERS[name](world, objective, sizes)
 
 
-def settings_of(planner: Any) -> str:
-    """A planner's settings, for the record."""
-    return repr(getattr(planner, "config", type(planner).__name__))
+def settings_of(planner: Planner) -> str:
+    """All of a planner's settings and of its noise's, for the record: attempts under others are other attempts."""
+    search = getattr(planner, "search", None)  # of a policy's proposals; a method of planners that search themselves
+    inner = "" if search is None or callable(search) else f" around {settings_of(search)}"
+    return f"{type(planner).__name__} {getattr(planner, 'config', '')!r} {_described(getattr(planner, 'noise', None))}{inner}"
+
+
+def _described(noise: object) -> str:
+    if not hasattr(noise, "__dict__"):
+        return repr(noise)
+    return f"{type(noise).__name__}({', '.join(f'{name}={_described(value)}' for name, value in sorted(vars(noise).items()))})"

@@ -28,13 +28,14 @@ class Scene:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Key:
-    """Which attempt."""
+    """Which attempt; `settings` are the planner's, see `planners.settings_of`."""
 
     scene: Scene
     planner: str
     frame_evaluations: int
     seed: int
     pair: int
+    settings: str
 
     def __str__(self) -> str:
         scene = f"{self.scene.environment}/{self.scene.protocol}/{self.scene.offset}"
@@ -52,7 +53,7 @@ class Records:
     def __init__(self, folder: Path, setup: Mapping[str, object]) -> None:
         self.folder = folder
         self._setup = json.dumps(setup, sort_keys=True, default=str)
-        self._found: dict[str, Attempt] = {}
+        self._found: dict[tuple[str, str], Attempt] = {}
         (folder / "films").mkdir(parents=True, exist_ok=True)
         self._path = folder / "attempts.jsonl"
         for line in self._path.read_text(encoding="utf-8").splitlines() if self._path.exists() else ():
@@ -60,21 +61,21 @@ class Records:
                 row = json.loads(line)
             except json.JSONDecodeError:
                 continue  # the line that was being written when the run was broken off
-            if row["setup"] == self._setup:
+            if row["setup"] == self._setup and "settings" in row:
                 values = row["attempt"]
                 lists = {name: tuple(values[name]) for name in ("predicted", "realised", "seconds")}
-                self._found[row["key"]] = Attempt(**values | lists)
+                self._found[row["key"], row["settings"]] = Attempt(**values | lists)
 
     def get(self, key: Key) -> Attempt | None:
         """What is known of an attempt."""
-        return self._found.get(str(key))
+        return self._found.get((str(key), key.settings))
 
     def add(self, key: Key, attempt: Attempt, film: Shown | None = None) -> None:
-        """Keep an attempt, and its film if there is one."""
-        self._found[str(key)] = attempt
+        """Keep an attempt, and its film if there is one; the film takes the place of one under other settings."""
+        self._found[str(key), key.settings] = attempt
         if film is not None:
             torch.save([to_uint8(film.real), to_uint8(film.imagined)], self._film(key))
-        line = json.dumps({"key": str(key), "setup": self._setup, "attempt": attempt.to_dict()})
+        line = json.dumps({"key": str(key), "setup": self._setup, "settings": key.settings, "attempt": attempt.to_dict()})
         start = "" if not self._path.exists() or self._path.read_bytes()[-1:] in (b"\n", b"") else "\n"
         with self._path.open("a", encoding="utf-8") as file:
             file.write(f"{start}{line}\n")

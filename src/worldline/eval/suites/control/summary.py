@@ -26,9 +26,10 @@ class Trial:
     planner: str
     frame_evaluations: int
 
-    def key(self, seed: int, pair: int) -> Key:
+    def key(self, seed: int, pair: int, settings: str) -> Key:
         """Of one of its attempts."""
-        return Key(scene=self.scene, planner=self.planner, frame_evaluations=self.frame_evaluations, seed=seed, pair=pair)
+        budget = self.frame_evaluations
+        return Key(scene=self.scene, planner=self.planner, frame_evaluations=budget, seed=seed, pair=pair, settings=settings)
 
     def __str__(self) -> str:
         return f"{self.scene}: {self.planner}, {self.frame_evaluations:,} frame evaluations"
