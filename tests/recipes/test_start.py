@@ -1,6 +1,7 @@
 """A world goes on from another one: what is taken, what begins anew, and what does not fit."""
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -60,6 +61,9 @@ def test_new_dynamics_keep_the_tokenizer_alone_and_may_have_another_shape(start,
     assert world.config.dynamics.packing == 2
     assert start.fingerprint()[:12] in str(world.config.provenance["tokenizer of"])
     assert "started from" not in world.config.provenance
+    costs = [str(world.config.provenance[name]) for name in ("tokenizer", "dynamics")]
+    counted = sum(float(one) for cost in costs for one in re.findall(r"(\S+) FLOPs", cost))
+    assert float(world.config.provenance["training FLOPs"]) == pytest.approx(counted, rel=0.01), "not what the dynamics of before took"
 
 
 def test_a_packing_comes_along(start, dot_recipe, dot_store, tmp_path):

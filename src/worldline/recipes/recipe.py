@@ -131,7 +131,7 @@ def train_world(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     corpus = store if isinstance(store, Corpus) else Corpus.of(store, recipe.frame_skip)
-    before = 0.0 if start is None else flops_of(start)
+    before = 0.0 if start is None else flops_of(start, anew=recipe.new_dynamics)
     if start is not None:
         recipe = _going_on(recipe, start)
     if start is None or recipe.trains_tokenizer:

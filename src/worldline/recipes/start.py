@@ -3,6 +3,7 @@
 May import: data, dynamics, recipes.recipe's description, tokenizer, world. Refuses to know: how training works.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, get_args
@@ -17,6 +18,7 @@ from worldline.world import World, WorldConfig
 
 _OF_ACTIONS = ("action_in.", "inverse_out.")
 _OF_START = "of that world"
+_FLOPS = re.compile(r"([0-9.]+(?:e[+-]?[0-9]+)?) FLOPs")  # as a `Cost` reads
 _MAY_DIFFER = {"action_dim": 0, "context_frames": 1}  # the past is looked at by differences in time, so it may reach another length
 
 _Components = tuple[str, ...] | int | None  # of an action: their names, or how many, or that there are no actions
@@ -124,9 +126,11 @@ def _by_component(weight: Tensor, octaves: int) -> list[Tensor]:
     return [part.unflatten(1, (dim, -1)) for part in parts]
 
 
-def flops_of(start: World) -> float:
-    """What training `start` took, as its card says; 0 if it does not."""
-    return float(start.config.provenance.get("training FLOPs", 0))
+def flops_of(start: World, *, anew: bool = False) -> float:
+    """What training `start` took, as its card says; 0 if it does not. With dynamics `anew`, what its tokenizer took."""
+    before = start.config.provenance
+    of_tokenizer = _FLOPS.findall(str(before.get("tokenizer", ""))) if anew else []
+    return sum(map(float, of_tokenizer)) if of_tokenizer else float(before.get("training FLOPs", 0))
 
 
 def _components(config: WorldConfig) -> Mapping[str, _Components]:
