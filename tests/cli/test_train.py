@@ -119,7 +119,19 @@ def test_mirror_images_are_trained_on_and_not_measured_on(videos: Path, tmp_path
     once, twice = (EpisodeStore.open(out / name).num_frames for name in ("data", "data_mirrored"))
     assert twice == figures["training"]["num_frames"] == 2 * (once - figures["held_out"]["num_frames"])
     assert main(["train", "push", "--out", str(tmp_path / "push"), "--mirror"]) == 2
-    assert "--mirror is of recordings" in capsys.readouterr().err
+    assert "--mirror and --recolor are of recordings" in capsys.readouterr().err
+
+
+def test_other_colors_are_trained_on_and_not_measured_on(videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = command(videos, tmp_path / "run")
+    assert main([*words, "--recolor", "-1"]) == 2
+    assert "give the number of copies" in capsys.readouterr().err
+    assert main([*words, "--mirror", "--recolor", "2"]) == 0
+    figures = json.loads((tmp_path / "run" / "figures.json").read_text())
+    mirrored, more = (EpisodeStore.open(tmp_path / "run" / name).num_frames for name in ("data_mirrored", "data_recolored"))
+    assert more == figures["training"]["num_frames"] > 2 * mirrored
+    assert main([*words, "--mirror", "--recolor", "1"]) == 2
+    assert "recolor was 2 and is 1" in capsys.readouterr().err
 
 
 def test_a_tokenizer_may_be_trained_on(run: Path, videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,6 +16,7 @@ from worldline.recipes import Recipe, TrainingInterruptedError, cars, collect_pu
 from worldline.recipes.folder import SourceConfig, folder, frame_skip_of, name_actions, read_source
 from worldline.recipes.measured import train_and_measure
 from worldline.recipes.mirrored import with_mirror_images
+from worldline.recipes.recolored import with_other_colors
 from worldline.recipes.start import size_of
 from worldline.train import TrainingDivergedError
 from worldline.world import World
@@ -40,6 +41,7 @@ _SINCE = {
     "new_dynamics": False,
     "train_tokenizer": False,
     "mirror": None,
+    "recolor": 0,
     "packing": None,
 }
 _BY_NAME = ("push", "zoo", "balls")
@@ -61,6 +63,10 @@ def run(arguments: Train) -> Report:
     recipe = _recipe(arguments, train, held_out)
     if arguments.mirror is not None:
         train = with_mirror_images(train, arguments.out / "data_mirrored", negated=arguments.mirror)
+    if arguments.recolor:
+        piece = 2 * recipe.dynamics_batch[1] * recipe.frame_skip
+        folder, copies = arguments.out / "data_recolored", arguments.recolor
+        train = with_other_colors(train, folder, copies=copies, piece_frames=piece, seed=arguments.seed)
     _note(arguments, record)
     try:
         _, figures = train_and_measure(
@@ -140,8 +146,10 @@ def _check_source(arguments: Train) -> None:
         raise ValueError("--policy belongs to the recipe push, which films its own videos")
     if not of_data and (arguments.data or arguments.only or arguments.shares or arguments.steps):
         raise ValueError("--data, --only, --shares and --steps belong to the recipes zoo and balls")
-    if of_simulators and arguments.mirror is not None:
-        raise ValueError("--mirror is of recordings; film more episodes of a simulator instead")
+    if of_simulators and (arguments.mirror is not None or arguments.recolor):
+        raise ValueError("--mirror and --recolor are of recordings; film more episodes of a simulator instead")
+    if arguments.recolor < 0:
+        raise ValueError(f"--recolor is {arguments.recolor}; give the number of copies, 0 for none")
     if not of_simulators and not arguments.source:
         raise FileNotFoundError("no videos given; name a folder of videos or a LeRobotDataset, or film a simulator with --recipe push")
     if arguments.recipe in ("droid", "cars") and len(arguments.source) != 1:

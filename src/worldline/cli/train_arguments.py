@@ -69,6 +69,7 @@ class Train:
         action_columns: columns of the CSV files that make up an action.
         mirror: train on the mirror image of every training video as well; name the action columns that change their sign in it, as in
             --mirror steering. For few recordings of a scene that has no left and right of its own.
+        recolor: train on so many copies of every training video as well, in other colours and another light. For recordings of few places.
         episodes: episodes to film, for the recipe push.
         policy: of these; mixture pushes carefully, broad also tries what a planner would: for worlds that are planned in.
         num_workers: threads that prepare batches.
@@ -98,6 +99,7 @@ class Train:
     fit: Fit = "stretch"
     action_columns: tuple[str, ...] = ()
     mirror: tuple[str, ...] | None = None
+    recolor: int = 0
     episodes: int = 500
     policy: Policy = "mixture"
     num_workers: int = 1
