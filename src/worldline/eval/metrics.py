@@ -6,7 +6,6 @@ May import: torch. Refuses to know: worlds, data sets.
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -32,20 +31,25 @@ def ssim(predicted: Tensor, true: Tensor) -> Tensor:
     if min(true.shape[-2:]) < 11:
         raise ValueError(f"SSIM needs frames of at least 11 x 11 pixels, got {tuple(true.shape[-2:])}")
     lead = true.shape[:-3]
-    x, y = (frames.reshape(-1, 1, *frames.shape[-2:]) for frames in (predicted, true))
-    axis = torch.arange(11, dtype=x.dtype, device=x.device) - 5
-    line = torch.exp(-(axis**2) / (2 * 1.5**2))
-    line = line / line.sum()
+    x, y = (frames.reshape(-1, *frames.shape[-2:]) for frames in (predicted, true))
+    rows, columns = (_window_means(size).to(x) for size in x.shape[-2:])
 
     def blur(images: Tensor) -> Tensor:
-        return F.conv2d(F.conv2d(images, line.view(1, 1, 1, -1)), line.view(1, 1, -1, 1))
+        return rows @ images @ columns.T
 
     mean_x, mean_y = blur(x), blur(y)
     variance_x, variance_y = blur(x * x) - mean_x**2, blur(y * y) - mean_y**2
     covariance = blur(x * y) - mean_x * mean_y
     luminance = (2 * mean_x * mean_y + 0.01**2) / (mean_x**2 + mean_y**2 + 0.01**2)
     structure = (2 * covariance + 0.03**2) / (variance_x + variance_y + 0.03**2)
-    return (luminance * structure).mean((-3, -2, -1)).view(*lead, -1).mean(-1)
+    return (luminance * structure).mean((-2, -1)).view(*lead, -1).mean(-1)
+
+
+def _window_means(size: int) -> Tensor:
+    """(size - 10, size): what takes `size` values to the Gaussian means around all that have five neighbours on each side."""
+    offset = torch.arange(size, dtype=torch.float64) - torch.arange(size - 10, dtype=torch.float64)[:, None] - 5
+    line = torch.exp(-(offset**2) / (2 * 1.5**2)) * (offset.abs() <= 5)
+    return line / line.sum(1, keepdim=True)
 
 
 def copy_last(prompt: Tensor, num_frames: int) -> Tensor:
