@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from worldline.data import EpisodeStore
+from worldline.data import EpisodeStore, to_float, to_uint8
 from worldline.interfaces import Clip
 
 _SATURATION, _HUE, _CONTRAST, _BRIGHTNESS = (0.6, 1.4), (-0.6, 0.6), (0.75, 1.25), (-0.15, 0.15)
@@ -54,10 +54,10 @@ def recolored(frames: Tensor, generator: torch.Generator) -> Tensor:
     saturation, hue, contrast, brightness = (
         low + (high - low) * float(torch.rand((), generator=generator)) for low, high in (_SATURATION, _HUE, _CONTRAST, _BRIGHTNESS)
     )
-    pictures = frames.float() / 255
+    pictures = to_float(frames)
     grey = pictures.mean(1, keepdim=True)
     pictures = torch.einsum("ij,tjhw->tihw", _turned(hue), grey + (pictures - grey) * saturation)
-    return (((pictures - 0.5) * contrast + 0.5 + brightness).clamp(0, 1) * 255).round().to(torch.uint8)
+    return to_uint8((pictures - 0.5) * contrast + 0.5 + brightness)
 
 
 def _turned(angle: float) -> Tensor:
