@@ -65,8 +65,8 @@ def run(arguments: Train) -> Report:
         train = with_mirror_images(train, arguments.out / "data_mirrored", negated=arguments.mirror)
     if arguments.recolor:
         piece = 2 * recipe.dynamics_batch[1] * recipe.frame_skip
-        folder, copies = arguments.out / "data_recolored", arguments.recolor
-        train = with_other_colors(train, folder, copies=copies, piece_frames=piece, seed=arguments.seed)
+        colored = arguments.out / "data_recolored"
+        train = with_other_colors(train, colored, copies=arguments.recolor, piece_frames=piece, seed=arguments.seed)
     _note(arguments, record)
     try:
         _, figures = train_and_measure(
