@@ -57,6 +57,13 @@ def test_two_room() -> None:
         assert clip.labels["event.goal_reached"].any(), "the expert gets there"
 
 
+def test_the_broad_policy_of_two_room_leans_on_walls() -> None:
+    _, usual = film("two_room", num_frames=64, num_episodes=8, policy="expert")
+    _, broad = film("two_room", num_frames=64, num_episodes=8, policy="broad")
+    shares = [float(torch.cat([clip.labels["event.wall_contact"] for clip in clips]).float().mean()) for clips in (usual, broad)]
+    assert shares[1] > 2 * shares[0]
+
+
 def test_two_room_has_as_many_doors_as_it_says() -> None:
     simulator, clips = film("two_room", num_frames=2, num_episodes=20)
     for clip in clips:

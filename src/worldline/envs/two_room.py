@@ -58,7 +58,7 @@ class TwoRoom(Simulator):
     action_spec = ActionSpec(low=(-1.0, -1.0), high=(1.0, 1.0), names=("velocity_x", "velocity_y"))
     state_names = ("agent_x", "agent_y", "target_x", "target_y", "num_doors", *(f"door_{index}_position" for index in range(3)))
     event_names = ("goal_reached", "wall_contact", "door_passed")
-    policy_names = ("expert", "tour", "random")
+    policy_names = ("expert", "tour", "random", "broad")
     restores = "exactly"
     attributes: ClassVar[tuple[Attribute, ...]] = (
         Attribute(name="agent_color", kind="appearance", usual=("red", "blue", "purple"), unusual=("magenta", "teal")),
@@ -160,9 +160,14 @@ class TwoRoom(Simulator):
         self._env.agent_position, self._happened = position.clone(), set(happened)
 
     def policy(self, name: str, generator: np.random.Generator) -> Act:
-        """`expert` goes through a door to the target and then on a tour, `tour` goes from one place to another, `random` jitters."""
+        """`expert` goes through a door to the target and then on a tour, `tour` goes from one place to another, `random` jitters.
+
+        `broad` is an expert that keeps being sent off straight, into walls too, as planners try it: nobody else ever leans on one.
+        """
         if name == "random":
             return lambda: generator.uniform(-1, 1, 2)
+        if name == "broad":
+            return _sent_off(self.policy("expert", generator), generator)
         goal = self.state()[2:4] if name == "expert" else generator.uniform(35, 189, 2)
 
         def choose() -> np.ndarray:
@@ -216,6 +221,23 @@ class TwoRoom(Simulator):
         waypoint = np.empty(2)
         waypoint[across], waypoint[1 - across] = MIDDLE + beyond, door
         return waypoint
+
+
+def _sent_off(expert: Act, generator: np.random.Generator) -> Act:
+    """The expert's actions and straight ways in turn, a few frames to two seconds each."""
+    straight, left, velocity = bool(generator.integers(2)), 0, np.zeros(2)
+
+    def choose() -> np.ndarray:
+        nonlocal straight, left, velocity
+        if left == 0:
+            straight, left = not straight, int(generator.integers(4, 21))
+            velocity = np.clip(generator.uniform(-1.4, 1.4, 2), -1, 1)
+        left -= 1
+        action = velocity + generator.normal(0, 0.15, 2) if straight else expert()
+        assert action is not None
+        return np.clip(action, -1, 1)
+
+    return choose
 
 
 def _rgb(name: Value) -> np.ndarray:
