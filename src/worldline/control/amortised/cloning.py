@@ -3,7 +3,7 @@
 Goals are frames that the same episode reached later (hindsight; Ghosh et al. 2021, "Learning to Reach Goals via Iterated Supervised
 Learning"), so every recording teaches. Without goals it is behaviour cloning.
 
-May import: torch and `worldline.interfaces`. Refuses to know: where latents come from.
+May import: torch, `hindsight` and `worldline.interfaces`. Refuses to know: where latents come from.
 
 Shapes: B batch, T frames, S tokens, C channels, A action components.
 """
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from worldline.control.amortised.hindsight import Hindsight
 from worldline.interfaces import ActionSpec, State
 
 
@@ -132,6 +133,7 @@ def fit_goal_policy(
     action_spec: ActionSpec,
     config: GoalPolicyConfig | None = None,
     *,
+    goals: Sequence[Tensor] | None = None,
     seed: int = 0,
 ) -> GoalPolicy:
     """Train a policy on episodes. Deterministic for one seed.
@@ -141,25 +143,15 @@ def fit_goal_policy(
         actions: of each episode (T, A) or (T - 1, A), environment units; `actions[t]` was applied at frame t.
         action_spec: bounds of the actions.
         config: settings.
+        goals: of each episode (T, S, C), its frames as goals are shown, such as still pictures of them; `latents` if None.
         seed: of weights and batches.
 
     Raises:
         ValueError: if there are no episodes of two frames, or shapes do not fit.
     """
     config = config or GoalPolicyConfig()
-    if not latents or len(latents) != len(actions):
-        raise ValueError(f"{len(latents)} episodes of latents and {len(actions)} of actions; give as many of both, at least one")
-    for film, done in zip(latents, actions, strict=True):
-        if film.ndim != 3 or len(film) < 2 or len(film) - len(done) not in (0, 1) or done.shape[1:] != (action_spec.dim,):
-            raise ValueError(
-                f"an episode has latents {tuple(film.shape)} and actions {tuple(done.shape)}; give (T, S, C) with T >= 2, and "
-                f"(T, {action_spec.dim}) or one fewer"
-            )
-    every = torch.cat([film.float() for film in latents])
-    starts = torch.cumsum(torch.tensor([0, *(len(film) for film in latents)]), 0)
-    places = torch.cat([torch.arange(int(start), int(start) + len(film) - 1) for start, film in zip(starts, latents, strict=False)])
-    last = torch.cat([torch.full((len(film) - 1,), int(start) + len(film) - 1) for start, film in zip(starts, latents, strict=False)])
-    done = torch.cat([action_spec.normalize(one[: len(film) - 1].float()) for film, one in zip(latents, actions, strict=True)])
+    episodes = Hindsight(latents, actions, action_spec, goals)
+    every, ends = episodes.latents.float(), episodes.goals.float()
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         std = every.std(0).clamp_min(1e-3)
@@ -170,12 +162,10 @@ def fit_goal_policy(
         optimizer = torch.optim.Adam(policy.parameters(), lr=config.learning_rate)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.num_updates)
         for _ in range(config.num_updates):
-            rows = torch.randint(len(places), (config.batch_size,))
-            room = (last[rows] - places[rows]).clamp_max(config.max_steps)
-            steps = 1 + (torch.rand(len(rows)) * room).long().clamp_max(room - 1)
-            found = policy.normalized(every[places[rows]], every[places[rows] + steps], steps)
+            some = episodes.draw(config.batch_size, max_steps=config.max_steps)
+            found = policy.normalized(every[some.places], ends[some.goals], some.steps)
             optimizer.zero_grad()
-            (found - done[rows]).square().mean().backward()
+            (found - episodes.actions[some.places]).square().mean().backward()
             optimizer.step()
             schedule.step()
     return policy.eval().requires_grad_(False)
