@@ -108,6 +108,8 @@ def _control_plan(arguments: Eval) -> ControlPlan:
         prompt_frames=arguments.prompt_frames,
         batch_size=arguments.batch_size,
         in_simulator=arguments.in_simulator,
+        num_lessons=arguments.lessons,
+        num_policy_updates=arguments.policy_updates,
     )
 
 

@@ -13,7 +13,9 @@ Json = FlagCreatePairsOff[bool]
 
 # The names of `worldline.eval.suites.control`, repeated because importing it takes seconds; a test compares.
 Environment = Literal["push", "pusht", "two_room", "reacher", "ball_in_cup", "cube", "fetch_push", "painting"]
-Planner = Literal["random", "cem", "mppi", "icem", "adam", "grasp", "soft_tree", "inverse", "clone", "inverse+cem"]
+Planner = Literal[
+    "random", "cem", "mppi", "icem", "adam", "grasp", "soft_tree", "inverse", "clone", "inverse+cem", "flow", "flow+cem", "flow+mppi"
+]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,6 +35,8 @@ class Eval:
     Example: worldline eval tiny --data data/zoo/push/validation data/zoo/push/ood
 
     Example: worldline eval runs/push --suite control --environments pusht --planners cem mppi --budgets 1000 4000 --pairs 20
+
+    Example: worldline eval push --suite control --environments pusht --planners flow --lessons 4000 --policy-updates 6000
 
     Example: worldline eval simulator --suite control --environments reacher --budgets 16000 (plans in the true simulator: no model error)
 
@@ -57,7 +61,10 @@ class Eval:
         batch_size: rows imagined at once; changes memory and time, not the figures.
         state_names: names of the components of the states, where the data does not say: NAME_x, NAME_angle, NAME_velocity_x ...
         environments: of the suite control.
-        planners: of the suite control; inverse and clone are policies regressed on 60 training episodes, inverse+cem searches from there.
+        planners: of the suite control; inverse and clone are policies regressed on training episodes, inverse+cem searches from there; flow
+            draws whole plans as training episodes show them and takes the best in imagination, flow+cem and flow+mppi search on from it.
+        lessons: training episodes that those policies are regressed on, filmed in the simulator; flow wants thousands.
+        policy_updates: of their regression; flow wants thousands.
         budgets: frame evaluations per decision, of the suite control: candidates x frames x denoising steps.
         protocols: strict pairs are not solved at the start, nor by standing still, nor by random actions; moderate ones not at the start.
         offsets: simulator frames from start to goal; an attempt may take twice as many.
@@ -92,6 +99,8 @@ class Eval:
     protocols: tuple[Literal["moderate", "strict"], ...] = ("strict",)
     offsets: tuple[int, ...] = (25,)
     pairs: int = 5
+    lessons: int = 60
+    policy_updates: int = 1500
     horizon: int | None = None
     execute: int | None = None
     in_simulator: FlagCreatePairsOff[bool] = False

@@ -1,16 +1,20 @@
 """A policy's own future in a world, as a plan: to act by, or for a search to start from.
 
-May import: torch and `worldline.interfaces`. Refuses to know: how the policy was found.
+May import: torch, `control.candidates`, `flow` and `worldline.interfaces`. Refuses to know: how the policy was found.
 
-Shapes: T frames, A action components.
+Shapes: N candidates, T frames, S tokens, C channels, A action components.
 """
 
+import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from worldline.interfaces import Objective, Plan, Planner, Policy, State, World
+from worldline.control.amortised.flow import FlowPolicy
+from worldline.control.candidates import Scorer
+from worldline.interfaces import Objective, Plan, Planner, Policy, State, World, evaluations_per_frame
 
 
 @torch.no_grad()
@@ -67,3 +71,75 @@ class PolicyPlanner:
         with torch.no_grad():
             score = float(self.objective(self.world.rollout(state, proposed[None], seed=seed)))
         return Plan(actions=proposed, score=score, trace=(score,), num_evaluations=2)
+
+
+class FlowPlanner:
+    """Planner that imagines what a flow policy draws and takes the best of it; with `search`, a search goes on from there.
+
+    Half of the chunks are drawn as if the goal were a whole horizon away, the others as if it were nearer.
+
+    Args:
+        world: in which the chunks are imagined.
+        objective: judges them.
+        policy: draws them; its horizon is that of the plans.
+        goal: (S, C), latents to be reached.
+        num_chunks: to imagine.
+        batch_size: chunks imagined at a time.
+        search: any planner of the same world, objective and horizon, or None; best with proposals that stay near where it starts.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        objective: Objective,
+        policy: FlowPolicy,
+        goal: Tensor,
+        *,
+        num_chunks: int,
+        batch_size: int = 256,
+        search: Planner | None = None,
+    ) -> None:
+        if num_chunks < 1:
+            raise ValueError(f"num_chunks is {num_chunks}; give at least one")
+        self.world, self.objective, self.policy, self.goal = world, objective, policy, goal
+        self.num_chunks, self.batch_size, self.search = num_chunks, batch_size, search
+        self.config = policy.config
+
+    def plan(self, state: State, *, seed: int | None = None, initial: Tensor | None = None) -> Plan:
+        """The best plan from `state`, batch 1; an `initial` one (T, A) takes the place of the last chunk."""
+        seed = int(torch.randint(2**31, ())) if seed is None else seed
+        plan = self._best(state, seed, initial)
+        if self.search is None:
+            return plan
+        found = self.search.plan(state, seed=seed, initial=plan.actions)
+        return replace(
+            found if found.score > plan.score else plan,
+            trace=(*plan.trace, *found.trace),
+            num_evaluations=plan.num_evaluations + found.num_evaluations,
+            num_frame_evaluations=plan.num_frame_evaluations + found.num_frame_evaluations,
+        )
+
+    @torch.no_grad()
+    def _best(self, state: State, seed: int, initial: Tensor | None) -> Plan:
+        generator, count, horizon = torch.Generator().manual_seed(seed), self.num_chunks, self.policy.config.horizon
+        scorer = Scorer(world=self.world, objective=self.objective, state=state, seed=seed, batch_size=self.batch_size)
+        nearer = torch.randint(1, horizon + 1, (count // 2,), generator=generator)
+        steps = torch.cat([torch.full((count - len(nearer),), horizon), nearer])
+        here, goal = (one.expand(count, *one.shape[-2:]) for one in (state.latent, self.goal))
+        chunks = self.policy.draw(here, goal, steps, generator=generator).to(state.latent)
+        if initial is not None:
+            chunks = torch.cat([chunks[:-1], initial[None].to(chunks)])
+        candidates = scorer.action_spec.normalize(chunks).clamp(-1, 1)
+        scores = scorer.score(candidates)
+        best = int(scores.argmax())
+        score = float(scores[best])
+        known = math.isfinite(score)
+        return Plan(
+            actions=scorer.actions(candidates[best]),
+            score=score,
+            trace=(score,),
+            num_evaluations=count,
+            num_frame_evaluations=count * horizon * evaluations_per_frame(self.world),
+            status="ok" if known else "not finite",
+            message="" if known else f"none of {count} chunks has a finite score; check that the state and the goal hold no NaN",
+        )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from worldline.control.amortised import GoalPolicy
+from worldline.control.amortised import FlowPolicy, GoalPolicy
 from worldline.envs.simulator import Simulator
 from worldline.eval.metrics import bootstrap_interval
 from worldline.eval.suites.control.attempt import Attempt, batch_difference, try_pair
@@ -17,7 +17,7 @@ from worldline.eval.suites.control.gradients import gradient_cosine
 from worldline.eval.suites.control.pairs import Pair, find_pairs, random_policy, solved_by
 from worldline.eval.suites.control.plan import ControlPlan
 from worldline.eval.suites.control.planners import POLICIES, make_planner, settings_of, what_it_is, why_not
-from worldline.eval.suites.control.policies import Lessons, fit_policy, lessons, policy_planner
+from worldline.eval.suites.control.policies import FLOW, Lessons, fit_policy, flow_policy, lessons, policy_planner
 from worldline.eval.suites.control.records import Key, Records, Scene
 from worldline.eval.suites.control.subject import History, LearnedSubject, SimulatorSubject, Subject, packing_of, plain_packing
 from worldline.eval.suites.control.summary import Trial, attempt_films, budget_lines, refused_text, time_lines, trial_figures
@@ -35,8 +35,9 @@ _HORIZONS = (1, 2, 4, 8)
 
 @dataclass(kw_only=True, slots=True)
 class _Stage:
-    """One environment: its task, the simulator that is acted in, the world that plans are made in, and where attempts are kept."""
+    """One environment: the world's fingerprint, its task, the simulator that is acted in, what is planned in, where attempts are kept."""
 
+    world: str
     task: Task
     simulator: Simulator
     subject: Subject
@@ -45,20 +46,42 @@ class _Stage:
     records: Records
     progress: Callable[[str], None]
     taught: Lessons | None = None
-    policies: dict[tuple[str, int], GoalPolicy] = field(default_factory=dict)
+    policies: dict[tuple[str, int], GoalPolicy | FlowPolicy] = field(default_factory=dict)
 
-    def policy(self, name: str, horizon: int) -> GoalPolicy:
-        """A policy that is regressed when it is first asked for."""
-        key = ("clone" if name == "clone" else "inverse", horizon)
-        if key not in self.policies:
-            self.progress(f"{self.task.name}: regressing the policy {name}")
-            plan = self.plan
-            if self.taught is None:
-                self.taught = lessons(self.subject, self.task, self.simulator, num_episodes=plan.num_lessons, size=self.size)
-            self.policies[key] = fit_policy(
-                name, self.subject, self.taught, max_steps=horizon, num_updates=plan.num_policy_updates, seed=plan.seed
-            )
-        return self.policies[key]
+    def policy(self, name: str, horizon: int) -> GoalPolicy | FlowPolicy:
+        """A policy that is regressed when it is first asked for; a flow policy takes long and is kept beside the attempts."""
+        kind = FLOW if name.startswith(FLOW) else "clone" if name == "clone" else "inverse"
+        if (kind, horizon) not in self.policies:
+            self.policies[kind, horizon] = self._flow(horizon) if kind == FLOW else self._regressed(name, horizon)
+        return self.policies[kind, horizon]
+
+    def _regressed(self, name: str, horizon: int) -> GoalPolicy:
+        self.progress(f"{self.task.name}: regressing the policy {name}")
+        plan, taught = self.plan, self._lessons()
+        return fit_policy(name, self.subject, taught, max_steps=horizon, num_updates=plan.num_policy_updates, seed=plan.seed)
+
+    def _flow(self, horizon: int) -> FlowPolicy:
+        plan, every = self.plan, max(1, self.plan.num_policy_updates // 50)
+
+        def tell(done: int, loss: float) -> None:
+            if done % every == 0:
+                self.progress(f"{self.task.name}: flow policy, update {done} of {plan.num_policy_updates}, loss {loss:.3f}")
+
+        settings = "-".join(str(one) for one in (self.world, horizon, plan.num_lessons, plan.num_policy_updates))
+        path = self.records.folder / "policies" / f"{self.task.name}-{settings}.safetensors"
+        sizes = {"horizon": horizon, "num_updates": plan.num_policy_updates}
+        return flow_policy(self.subject, self._lessons, path, progress=tell, **sizes)
+
+    def _lessons(self) -> Lessons:
+        count, name = self.plan.num_lessons, self.task.name
+
+        def tell(done: int) -> None:
+            if done % max(1, count // 20) == 0:
+                self.progress(f"{name}: {done} of {count} lessons filmed")
+
+        if self.taught is None:
+            self.taught = lessons(self.subject, self.task, self.simulator, num_episodes=count, size=self.size, progress=tell)
+        return self.taught
 
     def horizon(self, scene: Scene) -> int:
         """Frames of the world per plan."""
@@ -98,7 +121,16 @@ def measure_control(world: World | None, plan: ControlPlan, folder: Path, *, pro
             missing[environment] = str(error)
             continue
         subject = _subject(world, plan, task, simulators, size)
-        stage = _Stage(task=task, simulator=simulators[0], subject=subject, size=size, plan=plan, records=records, progress=progress)
+        stage = _Stage(
+            world=name,
+            task=task,
+            simulator=simulators[0],
+            subject=subject,
+            size=size,
+            plan=plan,
+            records=records,
+            progress=progress,
+        )
         for protocol in plan.protocols:
             parts += [_measure_scene(stage, Scene(environment=environment, protocol=protocol, offset=offset)) for offset in plan.offsets]
         for simulator in simulators:

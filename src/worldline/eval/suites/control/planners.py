@@ -188,7 +188,7 @@ def what_it_is(name: str, world: World) -> str:
     return ""
 
 
-POLICIES = ("inverse", "clone", "inverse+cem")
+POLICIES = ("inverse", "clone", "inverse+cem", "flow", "flow+cem", "flow+mppi")
 """What does not search, or starts from what a policy proposes; see `policies`."""
 
 
