@@ -106,7 +106,7 @@ class FlowPlanner:
         self.config = policy.config
 
     def plan(self, state: State, *, seed: int | None = None, initial: Tensor | None = None) -> Plan:
-        """The best plan from `state`, batch 1; an `initial` one (T, A) takes the place of the last chunk."""
+        """The best plan from `state`, batch 1; an `initial` one (T, A) takes the place of the last of several chunks."""
         seed = int(torch.randint(2**31, ())) if seed is None else seed
         plan = self._best(state, seed, initial)
         if self.search is None:
@@ -127,7 +127,7 @@ class FlowPlanner:
         steps = torch.cat([torch.full((count - len(nearer),), horizon), nearer])
         here, goal = (one.expand(count, *one.shape[-2:]) for one in (state.latent, self.goal))
         chunks = self.policy.draw(here, goal, steps, generator=generator).to(state.latent)
-        if initial is not None:
+        if initial is not None and count > 1:
             chunks = torch.cat([chunks[:-1], initial[None].to(chunks)])
         candidates = scorer.action_spec.normalize(chunks).clamp(-1, 1)
         scores = scorer.score(candidates)

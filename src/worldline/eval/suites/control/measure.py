@@ -67,7 +67,7 @@ class _Stage:
             if done % every == 0:
                 self.progress(f"{self.task.name}: flow policy, update {done} of {plan.num_policy_updates}, loss {loss:.3f}")
 
-        settings = "-".join(str(one) for one in (self.world, horizon, plan.num_lessons, plan.num_policy_updates))
+        settings = "-".join(str(one) for one in (self.world[:12], horizon, plan.num_lessons, plan.num_policy_updates))
         path = self.records.folder / "policies" / f"{self.task.name}-{settings}.safetensors"
         sizes = {"horizon": horizon, "num_updates": plan.num_policy_updates}
         return flow_policy(self.subject, self._lessons, path, progress=tell, **sizes)
