@@ -97,6 +97,8 @@ def test_the_best_of_what_is_drawn_is_taken_and_a_search_goes_on_from_it() -> No
     assert planner.plan(state, seed=0, initial=optimal).score == pytest.approx(-world.optimal_cost(start, horizon=6).item())
     alone = FlowPlanner(world, objective, policy, goal, num_chunks=1).plan(state, seed=0, initial=optimal)
     assert not torch.allclose(alone.actions, optimal)
+    with pytest.raises(ValueError, match="one row"):
+        planner.plan(state, seed=0, initial=optimal[1:])
     close = CEM(world, objective, CEMConfig(horizon=6, num_candidates=32, num_elites=6, num_iterations=4, initial_std=0.2))
     searched = FlowPlanner(world, objective, policy, goal, num_chunks=16, search=close).plan(state, seed=0)
     assert searched.score > plan.score

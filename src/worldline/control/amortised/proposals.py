@@ -106,7 +106,17 @@ class FlowPlanner:
         self.config = policy.config
 
     def plan(self, state: State, *, seed: int | None = None, initial: Tensor | None = None) -> Plan:
-        """The best plan from `state`, batch 1; an `initial` one (T, A) takes the place of the last of several chunks."""
+        """The best plan from `state`, batch 1; an `initial` one (T, A) takes the place of the last of several chunks.
+
+        Raises:
+            ValueError: if the state has several rows, or the initial plan is of another shape.
+        """
+        shape = self.policy.config.horizon, self.policy.action_spec.dim
+        if state.batch_size != 1 or (initial is not None and tuple(initial.shape) != shape):
+            given = None if initial is None else tuple(initial.shape)
+            raise ValueError(
+                f"the state has {state.batch_size} rows and the initial plan {given}; give one row, and (horizon, actions) = {shape}"
+            )
         seed = int(torch.randint(2**31, ())) if seed is None else seed
         plan = self._best(state, seed, initial)
         if self.search is None:
