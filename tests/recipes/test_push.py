@@ -46,3 +46,8 @@ def test_episodes_are_collected_once(tmp_path):
     again = collect_push(tmp_path / "data", num_episodes=2, num_frames=6, size=32, seed=0, num_workers=1)
     assert torch.equal(again.video, store.video)
     assert (tmp_path / "data" / "store.json").stat().st_mtime_ns == written
+
+
+def test_a_world_may_run_faster_than_the_recipe_does(tmp_path):
+    store = collect_push(tmp_path / "data", num_episodes=1, num_frames=3, size=32, seed=0, num_workers=1, frame_skip=2)
+    assert [round(episode.rate_hz, 6) for episode in store.episodes] == [5]

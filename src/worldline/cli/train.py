@@ -4,6 +4,7 @@ May import: recipes, data, the other files of cli. Refuses to know: how training
 """
 
 import json
+import math
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -12,10 +13,12 @@ from worldline.cli.arguments import Train
 from worldline.cli.load import load_world
 from worldline.cli.report import Report, interrupted, table
 from worldline.data import EpisodeStore
+from worldline.envs.pusht.simulator import RATE_HZ as PUSHT_RATE_HZ
 from worldline.recipes import Recipe, TrainingInterruptedError, cars, collect_push, droid, push, read_cars, read_droid
 from worldline.recipes.folder import SourceConfig, folder, frame_skip_of, name_actions, read_source
 from worldline.recipes.measured import train_and_measure
 from worldline.recipes.mirrored import with_mirror_images
+from worldline.recipes.push import FRAME_SKIP
 from worldline.recipes.recolored import with_other_colors
 from worldline.recipes.start import size_of
 from worldline.train import TrainingDivergedError
@@ -27,6 +30,7 @@ _PATCH = 16
 _LONGEST_WINDOW = 12
 _DEFAULT_MINUTES = 60.0
 _RECORD = "command.json"
+_USUAL_RATE_HZ = 5.0  # of recordings; simulators have rates of their own
 _MAY_CHANGE = ("json", "num_workers", "out")  # a folder may be moved
 # what runs from before these options did
 _SINCE = {
@@ -130,7 +134,7 @@ def _check(arguments: Train) -> None:
         raise ValueError(f"--image-size is {arguments.image_size}; give a multiple of {_PATCH}, such as 64")
     if arguments.minutes is not None and not arguments.minutes > 0:
         raise ValueError(f"--minutes is {arguments.minutes}; give a positive number")
-    if not arguments.rate_hz > 0:
+    if arguments.rate_hz is not None and not arguments.rate_hz > 0:
         raise ValueError(f"--rate-hz is {arguments.rate_hz}; give a positive number of frames per second")
 
 
@@ -163,6 +167,8 @@ def _agreed(arguments: Train) -> dict[str, Any]:
     path = arguments.out / _RECORD
     begun = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else asked
     begun = _SINCE | begun
+    if arguments.rate_hz is None and begun["rate_hz"] == _USUAL_RATE_HZ:
+        begun["rate_hz"] = None  # what stood there before a recipe had a default of its own
     # More or less time leaves what was trained as it is, unless a tokenizer is trained first, on whose latents everything rests.
     free = ("minutes",) if arguments.start is not None and not arguments.train_tokenizer else ()
     different = [
@@ -181,12 +187,26 @@ def _held_out(values: tuple[str, ...]) -> float | tuple[str, ...]:
         return values
 
 
+def _rate_hz(arguments: Train) -> float:
+    return _USUAL_RATE_HZ if arguments.rate_hz is None else arguments.rate_hz
+
+
+def _frame_skip_of_push(rate_hz: float | None) -> int:
+    """Simulator steps per frame, during which an action is held."""
+    if rate_hz is None:
+        return FRAME_SKIP
+    skip = round(PUSHT_RATE_HZ / rate_hz)
+    if skip < 1 or not math.isclose(PUSHT_RATE_HZ / skip, rate_hz, rel_tol=1e-3):
+        raise ValueError(f"--rate-hz is {rate_hz}; of Push-T it is {PUSHT_RATE_HZ:g} over a whole number, as 10, 5 or 2.5")
+    return skip
+
+
 def _store(arguments: Train) -> EpisodeStore:
     folder_of_data, size = arguments.out / "data", arguments.image_size
     match arguments.recipe:
         case "push":
-            workers = max(1, arguments.num_workers)
-            options = {"num_episodes": arguments.episodes, "num_frames": 40, "size": size, "num_workers": workers}
+            workers, skip = max(1, arguments.num_workers), _frame_skip_of_push(arguments.rate_hz)
+            options = {"num_episodes": arguments.episodes, "num_frames": 40, "size": size, "num_workers": workers, "frame_skip": skip}
             return collect_push(folder_of_data, seed=arguments.seed + 1, policy=arguments.policy, **options)
         case "droid":
             return read_droid(arguments.source[0], folder_of_data, size=size)
@@ -196,7 +216,7 @@ def _store(arguments: Train) -> EpisodeStore:
             source = SourceConfig(
                 paths=arguments.source,
                 image_size=size,
-                rate_hz=arguments.rate_hz,
+                rate_hz=_rate_hz(arguments),
                 fit=arguments.fit,
                 action_columns=arguments.action_columns,
                 one_source_per_folder=arguments.held_out_folders,
@@ -209,7 +229,7 @@ def _store(arguments: Train) -> EpisodeStore:
 def _recipe(arguments: Train, train: EpisodeStore, held_out: EpisodeStore) -> Recipe:
     minutes = arguments.minutes
     if arguments.recipe == "folder":
-        skip = frame_skip_of(train, arguments.rate_hz)
+        skip = frame_skip_of(train, _rate_hz(arguments))
         longest = min(max(episode.num_frames for episode in side.episodes) for side in (train, held_out)) // skip
         recipe = folder(
             size=arguments.size or "tiny",

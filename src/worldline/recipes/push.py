@@ -1,10 +1,13 @@
 """Push-T: a disc that goes where it is told and shoves a T-shaped block. Data from the real `gym-pusht`, collected on the spot.
 
-May import: recipes.recipe, envs, data, and what they configure. Refuses to know: how training works.
+May import: recipes.recipe, envs, data, what they configure, rich. Refuses to know: how training works.
 """
 
 from dataclasses import replace
 from pathlib import Path
+
+from rich.console import Console
+from rich.progress import track
 
 from worldline.data import EpisodeStore
 from worldline.dynamics import SamplerConfig, ShortcutConfig
@@ -71,12 +74,21 @@ def push_by_steps(tokenizer_steps: int, dynamics_steps: int) -> Recipe:
 
 
 def collect_push(
-    folder: Path, *, num_episodes: int, num_frames: int, size: int, seed: int, num_workers: int, policy: PolicyName = "mixture"
+    folder: Path,
+    *,
+    num_episodes: int,
+    num_frames: int,
+    size: int,
+    seed: int,
+    num_workers: int,
+    policy: PolicyName = "mixture",
+    frame_skip: int = FRAME_SKIP,
 ) -> EpisodeStore:
-    """Open the Push-T episodes in `folder`, or collect them there first; `policy` as in `collect_pusht`."""
+    """Open the Push-T episodes in `folder`, or collect them there first; `policy` and `frame_skip` as in `collect_pusht`."""
     if (folder / "store.json").is_file():
         return EpisodeStore.open(folder)
     clips = collect_pusht(
-        num_episodes, num_frames=num_frames, size=size, seed=seed, policy=policy, frame_skip=FRAME_SKIP, num_workers=num_workers
+        num_episodes, num_frames=num_frames, size=size, seed=seed, policy=policy, frame_skip=frame_skip, num_workers=num_workers
     )
-    return EpisodeStore.build(folder, clips, action_spec=pusht_action_spec())
+    shown = track(clips, "filming", total=num_episodes, console=Console(stderr=True))
+    return EpisodeStore.build(folder, shown, action_spec=pusht_action_spec())
