@@ -1,5 +1,7 @@
 """A flow policy draws what was done on the way to a goal, in all the ways that it was done; and a search may start there."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +9,15 @@ import pytest
 import torch
 
 from worldline.control import CEM, CEMConfig
-from worldline.control.amortised import FlowPlanner, FlowPolicy, FlowPolicyConfig, fit_flow_policy, load_flow_policy, save_flow_policy
+from worldline.control.amortised import (
+    FlowPlanner,
+    FlowPolicy,
+    FlowPolicyConfig,
+    fit_flow_policy,
+    load_flow_policy,
+    resume,
+    save_flow_policy,
+)
 from worldline.interfaces import ActionSpec, Planner, State
 from worldline.testing import LinearQuadraticWorld
 
@@ -65,6 +75,43 @@ def test_the_same_seed_trains_the_same_policy_and_leaves_the_generator_alone() -
     assert told == [1, 2, 3, 4, 5]
     assert torch.equal(torch.random.get_rng_state(), before)
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
+
+
+class _StoppedError(Exception):
+    pass
+
+
+def _stop_after(updates: int) -> Callable[[int, float], None]:
+    def progress(done: int, loss: float) -> None:
+        if done == updates:
+            raise _StoppedError
+
+    return progress
+
+
+def test_a_fit_that_was_broken_off_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resume, "_EVERY", 2)
+    latents, actions = detours(6)
+    path, told = tmp_path / "fit", []
+    whole = fit_flow_policy(latents, actions, SPEC, small(), seed=3)
+    with pytest.raises(_StoppedError):
+        fit_flow_policy(latents, actions, SPEC, small(), seed=3, checkpoint=path, progress=_stop_after(3))
+    again = fit_flow_policy(latents, actions, SPEC, small(), seed=3, checkpoint=path, progress=lambda done, loss: told.append(done))
+    assert told == [3, 4, 5]
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), again.parameters(), strict=True))
+
+
+def test_a_checkpoint_of_another_fit_or_a_damaged_one_is_begun_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resume, "_EVERY", 2)
+    latents, actions = detours(6)
+    path = tmp_path / "fit"
+    fit_flow_policy(latents, actions, SPEC, small(), seed=3, checkpoint=path)
+    for spoil, seed in ((lambda: None, 4), (lambda: path.write_bytes(path.read_bytes()[:-50]), 3)):
+        spoil()
+        told: list[int] = []
+        tell = partial(lambda told, done, loss: told.append(done), told)
+        fit_flow_policy(latents, actions, SPEC, small(), seed=seed, checkpoint=path, progress=tell)
+        assert told == [1, 2, 3, 4, 5]
 
 
 def test_it_comes_back_bit_for_bit(policy: FlowPolicy, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ A flow from noise to chunks of actions (Lipman et al. 2023, "Flow Matching for G
 "Diffusion Policy"), with goals from hindsight. What it draws is like what the world has seen, so that the world can be believed about it;
 and different draws are different ways, of which a mean would be none.
 
-May import: torch, nn, `hindsight`, `control.storage` and `worldline.interfaces`. Refuses to know: where latents come from, worlds.
+May import: torch, nn, its siblings, `control.storage` and `worldline.interfaces`. Refuses to know: where latents come from, worlds.
 
 Shapes: B batch, T frames of a chunk, S tokens, C channels, A action components, E width.
 """
@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from worldline.control.amortised.hindsight import Hindsight
+from worldline.control.amortised.resume import Fit
 from worldline.control.storage import Kind, load_policy, save_policy
 from worldline.interfaces import ActionSpec
 from worldline.nn import FourierFeatures, Transformer, TransformerConfig
@@ -148,8 +149,9 @@ def fit_flow_policy(
     goals: Sequence[Tensor] | None = None,
     seed: int = 0,
     progress: Callable[[int, float], None] = lambda done, loss: None,
+    checkpoint: str | Path | None = None,
 ) -> FlowPolicy:
-    """Train a policy on episodes. Deterministic for one seed.
+    """Train a policy on episodes. Deterministic for one seed, also if it was broken off and goes on from a checkpoint.
 
     Args:
         latents: of each episode (T, S, C).
@@ -159,6 +161,8 @@ def fit_flow_policy(
         goals: of each episode (T, S, C), its frames as goals are shown, such as still pictures of them; `latents` if None.
         seed: of weights and batches.
         progress: told after each update how many are done, and its loss: squared error of the velocity.
+        checkpoint: a file that is written every 250 updates and gone on from by the same call; yours to remove. One of another call, or a
+            damaged one, is replaced.
 
     Raises:
         ValueError: if there are no episodes of two frames, or shapes do not fit.
@@ -170,14 +174,17 @@ def fit_flow_policy(
         mean, std = some.mean((0, 1)), some.std((0, 1)).clamp_min(1e-3)
         policy = FlowPolicy((some.shape[1], some.shape[2]), action_spec, config, mean=mean, std=std)
         optimizer = torch.optim.AdamW(policy.parameters(), lr=config.learning_rate, weight_decay=0.01)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda done: _rate(done, config.num_updates))
-        for update in range(config.num_updates):
+        settings = f"{config} {action_spec} {seed} {len(episodes.latents)} frames"
+        fit = Fit(path=None if checkpoint is None else Path(checkpoint), settings=settings)
+        for update in range(fit.restore(policy, optimizer), config.num_updates):
+            for group in optimizer.param_groups:
+                group["lr"] = config.learning_rate * _rate(update, config.num_updates)
             loss = _loss(policy, episodes)
             optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(policy.parameters(), 1.0)
             optimizer.step()
-            schedule.step()
+            fit.keep(update + 1, policy, optimizer)
             progress(update + 1, float(loss.detach()))
     return policy.eval().requires_grad_(False)
 

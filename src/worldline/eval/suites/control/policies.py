@@ -109,7 +109,7 @@ def flow_policy(
     num_updates: int,
     progress: Callable[[int, float], None] = lambda done, loss: None,
 ) -> FlowPolicy:
-    """The flow policy that was kept at `path`, or one that is trained on what `teach` films and kept there.
+    """The flow policy that was kept at `path`, or one that is trained on what `teach` films and kept there; training goes on where it was.
 
     Raises:
         ValueError: if what is there cannot be read.
@@ -118,7 +118,10 @@ def flow_policy(
         assert subject.world.action_spec is not None
         taught, config = teach(), FlowPolicyConfig(horizon=horizon, num_updates=num_updates)
         spec = subject.world.action_spec
-        save_flow_policy(fit_flow_policy(taught.latents, taught.actions, spec, config, goals=taught.goals, progress=progress), path)
+        unfinished = path.with_suffix(".unfinished")
+        fitted = fit_flow_policy(taught.latents, taught.actions, spec, config, goals=taught.goals, progress=progress, checkpoint=unfinished)
+        save_flow_policy(fitted, path)
+        unfinished.unlink(missing_ok=True)
     return load_flow_policy(path)
 
 
