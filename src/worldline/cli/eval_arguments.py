@@ -14,7 +14,20 @@ Json = FlagCreatePairsOff[bool]
 # The names of `worldline.eval.suites.control`, repeated because importing it takes seconds; a test compares.
 Environment = Literal["push", "pusht", "two_room", "reacher", "ball_in_cup", "cube", "fetch_push", "painting"]
 Planner = Literal[
-    "random", "cem", "mppi", "icem", "adam", "grasp", "soft_tree", "inverse", "clone", "inverse+cem", "flow", "flow+cem", "flow+mppi"
+    "random",
+    "cem",
+    "mppi",
+    "icem",
+    "adam",
+    "grasp",
+    "soft_tree",
+    "soft_tree_sampled",
+    "inverse",
+    "clone",
+    "inverse+cem",
+    "flow",
+    "flow+cem",
+    "flow+mppi",
 ]
 
 
@@ -61,8 +74,9 @@ class Eval:
         batch_size: rows imagined at once; changes memory and time, not the figures.
         state_names: names of the components of the states, where the data does not say: NAME_x, NAME_angle, NAME_velocity_x ...
         environments: of the suite control.
-        planners: of the suite control; inverse and clone are policies regressed on training episodes, inverse+cem searches from there; flow
-            draws whole plans as training episodes show them and takes the best in imagination, flow+cem and flow+mppi search on from it.
+        planners: of the suite control; soft_tree goes up gradients where there are any, soft_tree_sampled does not; inverse and clone are
+            policies regressed on training episodes, inverse+cem searches from there; flow draws whole plans as training
+            episodes show them and takes the best in imagination, flow+cem and flow+mppi search on from it.
         lessons: training episodes that those policies are regressed on, filmed in the simulator; flow wants thousands.
         policy_updates: of their regression; flow wants thousands.
         budgets: frame evaluations per decision, of the suite control: candidates x frames x denoising steps.

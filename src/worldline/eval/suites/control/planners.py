@@ -6,6 +6,7 @@ May import: control, envs.simulator_world. Refuses to know: objectives, and of w
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 from worldline.control import (
     CEM,
@@ -143,13 +144,13 @@ def _grasp(world: World, objective: Objective, sizes: Sizes) -> Planner:
     return GRASP(world, objective, sized(config, sizes.num_rollouts))
 
 
-def _soft_tree(world: World, objective: Objective, sizes: Sizes) -> Planner:
+def _soft_tree(world: World, objective: Objective, sizes: Sizes, *, by_samples: bool = False) -> Planner:
     """In a simulator, which has no gradients, by samples alone."""
     chunk = sizes.horizon // 2 if sizes.horizon % 2 == 0 else next(size for size in (5, 3, 1) if sizes.horizon % size == 0)
     config = SoftTreeConfig(
         horizon=sizes.horizon,
         chunk=chunk,
-        refine_steps=0 if isinstance(world, SimulatorWorld) else SoftTreeConfig().refine_steps,
+        refine_steps=0 if by_samples or isinstance(world, SimulatorWorld) else SoftTreeConfig().refine_steps,
         batch_size=sizes.batch_size,
         max_frame_evaluations=_limit(world, sizes),
         wide_share=_WIDE_SHARE if sizes.num_rollouts >= _WIDE_FROM else 0.0,
@@ -166,6 +167,7 @@ PLANNERS: dict[str, Build] = {
     "adam": _adam,
     "grasp": _grasp,
     "soft_tree": _soft_tree,
+    "soft_tree_sampled": partial(_soft_tree, by_samples=True),
 }
 """Planners that search, by name."""
 
@@ -185,6 +187,8 @@ def what_it_is(name: str, world: World) -> str:
         return "; Adam on central differences of the scores, 2 T A + 1 rollouts a step, for want of gradients"
     if name == "soft_tree" and isinstance(world, SimulatorWorld):
         return "; by samples alone, for want of gradients"
+    if name == "soft_tree_sampled":
+        return "; by samples alone"
     return ""
 
 
