@@ -106,11 +106,16 @@ def test_a_checkpoint_of_another_fit_or_a_damaged_one_is_begun_anew(tmp_path: Pa
     latents, actions = detours(6)
     path = tmp_path / "fit"
     fit_flow_policy(latents, actions, SPEC, small(), seed=3, checkpoint=path)
-    for spoil, seed in ((lambda: None, 4), (lambda: path.write_bytes(path.read_bytes()[:-50]), 3)):
+    others = [one + 1 for one in latents]
+    for spoil, shown, seed in (
+        (lambda: None, latents, 4),
+        (lambda: None, others, 4),
+        (lambda: path.write_bytes(path.read_bytes()[:-50]), others, 4),
+    ):
         spoil()
         told: list[int] = []
         tell = partial(lambda told, done, loss: told.append(done), told)
-        fit_flow_policy(latents, actions, SPEC, small(), seed=seed, checkpoint=path, progress=tell)
+        fit_flow_policy(shown, actions, SPEC, small(), seed=seed, checkpoint=path, progress=tell)
         assert told == [1, 2, 3, 4, 5]
 
 

@@ -174,7 +174,8 @@ def fit_flow_policy(
         mean, std = some.mean((0, 1)), some.std((0, 1)).clamp_min(1e-3)
         policy = FlowPolicy((some.shape[1], some.shape[2]), action_spec, config, mean=mean, std=std)
         optimizer = torch.optim.AdamW(policy.parameters(), lr=config.learning_rate, weight_decay=0.01)
-        settings = f"{config} {action_spec} {seed} {len(episodes.latents)} frames"
+        seen = f"{len(episodes.latents)} frames, {float(mean.sum())!r}, {float(episodes.actions.sum())!r}"
+        settings = f"{config} {action_spec} {seed} {seen}"
         fit = Fit(path=None if checkpoint is None else Path(checkpoint), settings=settings)
         for update in range(fit.restore(policy, optimizer), config.num_updates):
             for group in optimizer.param_groups:
