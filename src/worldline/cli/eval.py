@@ -109,6 +109,7 @@ def _control_plan(arguments: Eval) -> ControlPlan:
         batch_size=arguments.batch_size,
         in_simulator=arguments.in_simulator,
         num_lessons=arguments.lessons,
+        lessons_from=arguments.lessons_from,
         num_policy_updates=arguments.policy_updates,
     )
 

@@ -78,6 +78,7 @@ class Eval:
             policies regressed on training episodes, inverse+cem searches from there; flow draws whole plans as training
             episodes show them and takes the best in imagination, flow+cem and flow+mppi search on from it.
         lessons: training episodes that those policies are regressed on, filmed in the simulator; flow wants thousands.
+        lessons_from: store of recordings that they are regressed on in place of these, such as RUN/data of a training run.
         policy_updates: of their regression; flow wants thousands.
         budgets: frame evaluations per decision, of the suite control: candidates x frames x denoising steps.
         protocols: strict pairs are not solved at the start, nor by standing still, nor by random actions; moderate ones not at the start.
@@ -114,6 +115,7 @@ class Eval:
     offsets: tuple[int, ...] = (25,)
     pairs: int = 5
     lessons: int = 60
+    lessons_from: Path | None = None
     policy_updates: int = 1500
     horizon: int | None = None
     execute: int | None = None

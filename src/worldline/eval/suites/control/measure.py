@@ -1,6 +1,6 @@
 """The control suite: success with its floors, against budget and time; predicted beside realised cost; batches; gradients; films.
 
-May import: eval.metrics, eval.suites.figures, world, envs, its siblings. Refuses to know: the command line.
+May import: data, eval.metrics, eval.suites.figures, world, envs, its siblings. Refuses to know: the command line.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,14 +10,16 @@ from pathlib import Path
 import torch
 
 from worldline.control.amortised import FlowPolicy, GoalPolicy
+from worldline.data import EpisodeStore
 from worldline.envs.simulator import Simulator
 from worldline.eval.metrics import bootstrap_interval
 from worldline.eval.suites.control.attempt import Attempt, batch_difference, try_pair
 from worldline.eval.suites.control.gradients import gradient_cosine
+from worldline.eval.suites.control.lessons import Lessons, lessons, recorded_lessons
 from worldline.eval.suites.control.pairs import Pair, find_pairs, random_policy, solved_by
 from worldline.eval.suites.control.plan import ControlPlan
 from worldline.eval.suites.control.planners import POLICIES, make_planner, settings_of, what_it_is, why_not
-from worldline.eval.suites.control.policies import FLOW, Lessons, fit_policy, flow_policy, lessons, policy_planner
+from worldline.eval.suites.control.policies import FLOW, fit_policy, flow_policy, policy_planner
 from worldline.eval.suites.control.records import Key, Records, Scene
 from worldline.eval.suites.control.subject import History, LearnedSubject, SimulatorSubject, Subject, packing_of, plain_packing
 from worldline.eval.suites.control.summary import Trial, attempt_films, budget_lines, refused_text, time_lines, trial_figures
@@ -45,6 +47,7 @@ class _Stage:
     plan: ControlPlan
     records: Records
     progress: Callable[[str], None]
+    recordings: EpisodeStore | None
     taught: Lessons | None = None
     policies: dict[tuple[str, int], GoalPolicy | FlowPolicy] = field(default_factory=dict)
 
@@ -67,20 +70,27 @@ class _Stage:
             if done % every == 0:
                 self.progress(f"{self.task.name}: flow policy, update {done} of {plan.num_policy_updates}, loss {loss:.3f}")
 
-        settings = "-".join(str(one) for one in (self.world[:12], horizon, plan.num_lessons, plan.num_policy_updates))
+        taught_by = plan.num_lessons if self.recordings is None else self.recordings.fingerprint[:12]
+        settings = "-".join(str(one) for one in (self.world[:12], horizon, taught_by, plan.num_policy_updates))
         path = self.records.folder / "policies" / f"{self.task.name}-{settings}.safetensors"
         sizes = {"horizon": horizon, "num_updates": plan.num_policy_updates}
         return flow_policy(self.subject, self._lessons, path, progress=tell, **sizes)
 
     def _lessons(self) -> Lessons:
-        count, name = self.plan.num_lessons, self.task.name
+        if self.taught is not None:
+            return self.taught
+        name, store = self.task.name, self.recordings
+        count, what = (self.plan.num_lessons, "filmed") if store is None else (len(store), "read")
 
         def tell(done: int) -> None:
             if done % max(1, count // 20) == 0:
-                self.progress(f"{name}: {done} of {count} lessons filmed")
+                self.progress(f"{name}: {done} of {count} lessons {what}")
 
-        if self.taught is None:
+        if store is None:
             self.taught = lessons(self.subject, self.task, self.simulator, num_episodes=count, size=self.size, progress=tell)
+        else:
+            assert isinstance(self.subject, LearnedSubject)
+            self.taught = recorded_lessons(self.subject, store, progress=tell)
         return self.taught
 
     def horizon(self, scene: Scene) -> int:
@@ -94,13 +104,16 @@ def measure_control(world: World | None, plan: ControlPlan, folder: Path, *, pro
     Attempts are kept in `folder`: the same call goes on where it was broken off.
 
     Raises:
-        ValueError: if the world does not fit an environment.
+        ValueError: if the world does not fit an environment, or the recordings do not fit the world.
+        FileNotFoundError: if there are no such recordings.
     """
     size = _SIZE if world is None else world.config.tokenizer.image_size
     name = "simulator" if world is None or plan.in_simulator else world.fingerprint()
     rate = None if world is None else world.config.rate_hz
     steps = None if world is None else world.sampler.num_steps
     setup = {"world": name, "rate_hz": rate, "steps": steps, "size": size, "seed": plan.seed, "horizon": plan.horizon}
+    recordings = _recordings(plan, name)
+    taught_by = plan.num_lessons if recordings is None else recordings.fingerprint[:12]
     # Attempts that were made for another objective are no part of this.
     records = Records(
         folder,
@@ -109,7 +122,7 @@ def measure_control(world: World | None, plan: ControlPlan, folder: Path, *, pro
             "execute": plan.execute,
             "prompt_frames": plan.prompt_frames,
             "objective": "picture, nearest",
-            "lessons": [plan.num_lessons, plan.num_policy_updates],
+            "lessons": [taught_by, plan.num_policy_updates],
         },
     )
     parts, missing = [], {}
@@ -130,6 +143,7 @@ def measure_control(world: World | None, plan: ControlPlan, folder: Path, *, pro
             plan=plan,
             records=records,
             progress=progress,
+            recordings=recordings,
         )
         for protocol in plan.protocols:
             parts += [_measure_scene(stage, Scene(environment=environment, protocol=protocol, offset=offset)) for offset in plan.offsets]
@@ -142,6 +156,14 @@ def measure_control(world: World | None, plan: ControlPlan, folder: Path, *, pro
         films=tuple(film for part in parts for film in part.films),
         not_measured=missing | {what: why for part in parts for what, why in part.not_measured.items()},
     )
+
+
+def _recordings(plan: ControlPlan, world: str) -> EpisodeStore | None:
+    if plan.lessons_from is None:
+        return None
+    if world == "simulator":
+        raise ValueError("the simulator's planners are shown the truth, which recordings lack; leave lessons_from out")
+    return EpisodeStore.open(plan.lessons_from)
 
 
 def _subject(world: World | None, plan: ControlPlan, task: Task, simulators: tuple[Simulator, Simulator], size: int) -> Subject:

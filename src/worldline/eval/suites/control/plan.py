@@ -5,6 +5,7 @@ May import: its siblings. Refuses to know: how anything is measured.
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 from worldline.eval.suites.control.pairs import Protocol
 from worldline.eval.suites.control.planners import PLANNERS, POLICIES
@@ -34,6 +35,7 @@ class ControlPlan:
         in_simulator: plan in the true simulator, at the world's rate.
         num_films: films per environment, failures first.
         num_lessons: training episodes that policies are regressed on, where one is measured.
+        lessons_from: store of recordings that they are regressed on in place of these.
         num_policy_updates: of their regression.
         num_gradients: pairs whose gradients are compared.
 
@@ -56,6 +58,7 @@ class ControlPlan:
     in_simulator: bool = False
     num_films: int = 4
     num_lessons: int = 60
+    lessons_from: Path | None = None
     num_policy_updates: int = 1500
     num_gradients: int = 3
 
