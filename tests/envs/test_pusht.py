@@ -195,6 +195,35 @@ def test_a_broad_collection_has_all_policies() -> None:
     assert not any(isinstance(one, policies.Prober) for one in usual)
 
 
+def test_an_aimer_brings_the_block_where_it_means_to_and_goes_away() -> None:
+    """Within seven units by a norm that counts turns; in forty frames about one place."""
+    env, reached, asked, away = make_pusht(8, frame_skip=2), 0, 0, 0
+    for episode in range(8):
+        generator = np.random.default_rng([3, episode])
+        _, info = env.reset(seed=episode)
+        act, goal = policies.Aimer(generator), None
+        for _ in range(40):
+            target = act(info["state"])
+            x, y, angle = info["state"][2:5]
+            pose = policies.Pose(origin=complex(x, y), angle=angle)
+            if act._goal is not goal:
+                goal, asked = act._goal, asked + 1
+            elif goal is not None and act._place is not None:
+                away += 1
+                reached += int(policies.goal_error(pose, goal) < 10**2)
+            _, _, _, _, info = env.step(np.array([target.real, target.imag], dtype=np.float32))
+    assert asked >= 12
+    assert away > 30
+    assert reached > 0.7 * away
+
+
+def test_a_deft_collection_has_all_policies() -> None:
+    """Episodes of the three in their shares."""
+    deft = [collect._make_policy("deft", np.random.default_rng([1, index])) for index in range(60)]
+    shares = [sum(isinstance(one, kind) for one in deft) / len(deft) for kind in (policies.Aimer, policies.Pusher, policies.Wanderer)]
+    np.testing.assert_allclose(shares, [0.45, 0.5, 0.05], atol=0.15)
+
+
 def test_goal_policy_solves_the_task() -> None:
     best = [
         clip.rewards.max().item() for clip in collect_pusht(4, num_frames=300, size=8, seed=2, policy="goal") if clip.rewards is not None

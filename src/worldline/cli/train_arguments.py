@@ -12,7 +12,7 @@ from tyro.conf import FlagCreatePairsOff, Positional
 # The names of `worldline.data.Fit` and `worldline.dynamics.Size`, repeated because importing them takes seconds; a test compares.
 Fit = Literal["stretch", "crop", "pad"]
 Size = Literal["nano", "tiny", "small", "base", "large"]
-Policy = Literal["mixture", "broad"]  # of `worldline.envs.pusht.PolicyName`
+Policy = Literal["mixture", "broad", "deft"]  # of `worldline.envs.pusht.PolicyName`
 Json = FlagCreatePairsOff[bool]
 
 
@@ -72,7 +72,8 @@ class Train:
             --mirror steering. For few recordings of a scene that has no left and right of its own.
         recolor: train on so many copies of every training video as well, in other colours and another light. For recordings of few places.
         episodes: episodes to film, for the recipe push.
-        policy: of these; mixture pushes carefully, broad also tries what a planner would: for worlds that are planned in.
+        policy: of these; mixture pushes carefully, broad also tries what a planner would: for worlds that are planned in;
+            deft also puts the block in one place after another, with corrections: for policies that are to reach goals.
         num_workers: threads that prepare batches.
         seed: of the weights, the order of the data and the held-out sources.
         json: print the figures as one JSON object.

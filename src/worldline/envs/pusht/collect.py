@@ -4,7 +4,7 @@ May import: interfaces, numpy, torch. Refuses to know: files, models.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -13,14 +13,16 @@ from typing import Literal, get_args
 import numpy as np
 import torch
 
-from worldline.envs.pusht.policies import MARGIN, Prober, Pusher, Wanderer
+from worldline.envs.pusht.policies import MARGIN, Aimer, Prober, Pusher, Wanderer
 from worldline.envs.pusht.simulator import ARENA_SIZE, RATE_HZ, PushT, make_pusht
 from worldline.interfaces import Clip
 
-PolicyName = Literal["push", "goal", "wander", "probe", "mixture", "broad"]
+PolicyName = Literal["push", "goal", "wander", "probe", "aim", "mixture", "broad", "deft"]
 
 MIXTURE = {"push": 0.6, "goal": 0.25, "wander": 0.15}
 BROAD = {"push": 0.2, "goal": 0.15, "wander": 0.1, "probe": 0.55}
+DEFT = {"push": 0.4, "goal": 0.1, "wander": 0.05, "aim": 0.45}
+_SHARES: Mapping[str, Mapping[str, float]] = {"mixture": MIXTURE, "broad": BROAD, "deft": DEFT}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,8 +57,10 @@ def collect_pusht(
         size: side of the square pictures in pixels.
         seed: start of all randomness; different seeds give disjoint episodes.
         policy: `push` (random pushes through the block), `goal` (pushes the block to the goal pose), `wander` (smooth noise that
-            ignores the block), `probe` (pushes, and bursts of what a planner would try), `mixture` (one of the first three per episode,
-            60, 25 and 15 %) or `broad` (one of the four, 20, 15, 10 and 55 %), for worlds that are planned in.
+            ignores the block), `probe` (pushes, and bursts of what a planner would try), `aim` (puts the block in one place after
+            another, with corrections, and strolls in between), `mixture` (one of the first three per episode,
+            60, 25 and 15 %), `broad` (push, goal, wander or probe, 20, 15, 10 and 55 %), for worlds that are planned in, or `deft`
+            (push, goal, wander or aim, 40, 10, 5 and 45 %), for policies that are to reach goals, too.
         frame_skip: simulator steps of 0.1 s per frame, during which the action is held.
         num_workers: processes that simulate; above 1, the calling script needs the usual `if __name__ == "__main__"`.
 
@@ -126,13 +130,15 @@ def _film(env: PushT, recording: _Recording, episode: int) -> dict[str, np.ndarr
 
 
 def _make_policy(name: PolicyName, generator: np.random.Generator) -> Callable[[np.ndarray], complex]:
-    if name in ("mixture", "broad"):
-        shares = MIXTURE if name == "mixture" else BROAD
+    if name in _SHARES:
+        shares = _SHARES[name]
         name = generator.choice(list(shares), p=list(shares.values()))
     if name == "wander":
         return Wanderer(generator)
     if name == "probe":
         return Prober(generator)
+    if name == "aim":
+        return Aimer(generator)
     return Pusher(generator, to_goal=name == "goal")
 
 

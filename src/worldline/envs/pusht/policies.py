@@ -1,7 +1,8 @@
 """Scripted Push-T policies: they see the true state, and they push.
 
 A random walk rarely touches the block, so a world filmed under one learns a static block. `Pusher` goes behind the block, pushes
-through, retreats and does it again; `Wanderer` strolls about; `Prober` now and then does what a planner would try.
+through, retreats and does it again; `Wanderer` strolls about; `Prober` now and then does what a planner would try; `Aimer` puts the block
+in one place after another, with corrections.
 
 May import: numpy, the simulator's constants. Refuses to know: the simulator itself, pictures, clips.
 
@@ -77,12 +78,12 @@ class Pusher:
 
     With `to_goal` each push is the one that most quickly brings the block nearer to the goal pose, and it ends when it no longer
     does; a block at the goal is pushed away again. Otherwise pushes are random and straight through, as long as the block stays
-    on the table.
+    on the table. `goal` is another pose than the task's; `hurry` is how much faster than it pushes it goes where it is to push.
     """
 
-    def __init__(self, generator: np.random.Generator, *, to_goal: bool) -> None:
+    def __init__(self, generator: np.random.Generator, *, to_goal: bool, goal: "Pose | None" = None, hurry: float = 1.0) -> None:
         self._generator = generator
-        self._to_goal = to_goal
+        self._to_goal, self._goal, self._hurry = to_goal, goal or GOAL, hurry
         # The agent is drawn to its target like a critically damped spring: a lead of d units settles at d / 2 units per frame.
         self._lead = float(generator.uniform(30.0, 70.0))
         self._noise = ColoredNoise(generator, standard_deviation=3.0 if to_goal else 12.0, correlation=0.8)
@@ -106,7 +107,7 @@ class Pusher:
         if self._end is None:
             # A careless approach shoves the block aside on its way, which is half of what there is to film.
             careful = self._to_goal or not _inside(pose.center, 1.3 * BLOCK_REACH)
-            return self._toward(agent, way_around(agent, start, pose) if careful else start, self._lead)
+            return self._toward(agent, way_around(agent, start, pose) if careful else start, self._lead * self._hurry)
         if self._seeks_goal(pose):
             return self._push_on(agent, pose, self._push)
         if abs(agent - self._end) < 8:
@@ -117,7 +118,7 @@ class Pusher:
         """Push along the face's present normal, ever slower, until the block gains no more from it."""
         normal = push.normal * pose.rotation
         contact = (agent + AGENT_RADIUS * normal - pose.origin) / pose.rotation
-        travel, _ = push_toward_goal(pose, contact, push.normal)
+        travel, _ = push_toward_goal(pose, contact, push.normal, self._goal)
         if travel < 2:
             self._push = None
             return agent
@@ -128,7 +129,7 @@ class Pusher:
         return agent + offset * min(1.0, lead / max(abs(offset), 1e-9)) + self._noise()
 
     def _seeks_goal(self, pose: "Pose") -> bool:
-        return self._to_goal and goal_error(pose) > 4
+        return self._to_goal and goal_error(pose, self._goal) > 4
 
     def _choose(self, agent: complex, pose: "Pose") -> Push | None:
         pushes: list[Push] = []
@@ -137,7 +138,7 @@ class Pusher:
             start = pose.to_table(contact - normal * STAND_OFF)
             value = float(self._generator.uniform(0.3, 1.0))
             if self._seeks_goal(pose):
-                travel, gain = push_toward_goal(pose, contact, normal)
+                travel, gain = push_toward_goal(pose, contact, normal, self._goal)
                 value *= gain / (60 + abs(agent - start) + travel)
             else:
                 travel = float(self._generator.uniform(40.0, 160.0))
@@ -183,6 +184,59 @@ class Prober:
         return ColoredNoise(self._generator, standard_deviation=spread, correlation=float(self._generator.uniform(0.0, 0.9)))
 
 
+class Aimer:
+    """Brings the block to one place after another, most of them near, each with as many pushes as it takes, and goes elsewhere in between.
+
+    So recordings show how a block that is nearly right is put right: around it to the other side, a nudge, and away. Straight pushes
+    never show it, and hindsight makes every place that was reached a goal.
+    """
+
+    _FAR, _TURN = (4.0, 110.0), 0.5  # environment units, drawn evenly in their logarithm; radians, standard deviation
+    _NEAR_ENOUGH = 7.0**2  # of `goal_error`
+    _PATIENCE, _STROLL = 40, 16  # frames at most
+    _STRIDE = 50.0  # of a stroll
+
+    def __init__(self, generator: np.random.Generator) -> None:
+        self._generator = generator
+        self._goal: Pose | None = None
+        self._pusher: Pusher | None = None
+        self._place: complex | None = None
+        self._hurry = float(generator.uniform(1.0, 2.5))
+        self._frames_left = 0
+
+    def __call__(self, state: np.ndarray) -> complex:
+        """The next target of the agent, from the true state (7,)."""
+        agent, pose = complex(state[0], state[1]), Pose(origin=complex(state[2], state[3]), angle=float(state[4]))
+        self._frames_left -= 1
+        if self._place is not None and (abs(agent - self._place) < 12 or self._frames_left <= 0):
+            self._goal = self._place = None
+        if self._goal is None:
+            self._goal, self._frames_left = self._new_goal(pose), self._PATIENCE
+            self._pusher = Pusher(self._generator, to_goal=True, goal=self._goal, hurry=self._hurry)
+        if self._place is None and (goal_error(pose, self._goal) < self._NEAR_ENOUGH or self._frames_left <= 0):
+            self._place, self._frames_left = self._new_place(pose), self._STROLL
+        if self._place is None:
+            assert self._pusher is not None
+            return self._pusher(state)
+        offset = way_around(agent, self._place, pose) - agent
+        return agent + offset * min(1.0, self._STRIDE * self._hurry / max(abs(offset), 1e-9))
+
+    def _new_goal(self, pose: "Pose") -> "Pose":
+        near, far = np.log(self._FAR)
+        while True:
+            far_away = math.exp(float(self._generator.uniform(near, far)))
+            center = pose.center + cmath.rect(far_away, float(self._generator.uniform(-math.pi, math.pi)))
+            angle = pose.angle + self._TURN * float(self._generator.normal()) * min(1.0, 0.3 + far_away / 40)
+            if _inside(center, BLOCK_REACH + AGENT_RADIUS) or abs(center - TABLE_CENTER) < abs(pose.center - TABLE_CENTER):
+                return Pose(origin=center - CENTER_OF_MASS * cmath.exp(1j * angle), angle=angle)
+
+    def _new_place(self, pose: "Pose") -> complex:
+        while True:
+            place = complex(*self._generator.uniform(MARGIN, ARENA_SIZE - MARGIN, 2))
+            if distance_to_block(np.array((place - pose.origin) / pose.rotation)) > STAND_OFF:
+                return place
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pose:
     """Where the block is: its origin in environment units and its angle in radians."""
@@ -208,20 +262,20 @@ class Pose:
 GOAL = Pose(origin=complex(GOAL_POSE[0], GOAL_POSE[1]), angle=GOAL_POSE[2])
 
 
-def goal_error(pose: Pose) -> float:
+def goal_error(pose: Pose, goal: Pose = GOAL) -> float:
     """`|center error|^2 + gyration^2 angle error^2`, environment units squared; coverage is about 95 % at 4."""
-    angle_error = math.remainder(GOAL.angle - pose.angle, 2 * math.pi)
-    return abs(GOAL.center - pose.center) ** 2 + GYRATION_SQUARED * angle_error**2
+    angle_error = math.remainder(goal.angle - pose.angle, 2 * math.pi)
+    return abs(goal.center - pose.center) ** 2 + GYRATION_SQUARED * angle_error**2
 
 
-def push_toward_goal(pose: Pose, contact: complex, normal: complex) -> tuple[float, float]:
+def push_toward_goal(pose: Pose, contact: complex, normal: complex, goal: Pose = GOAL) -> tuple[float, float]:
     """How far to push at `contact` along `normal` (block's coordinates) to bring the block nearest to the goal, and the gain.
 
     Frictionless quasi-static pushing with impulse p moves the centre by `normal p` and turns the block by
     `(arm x normal) p / gyration^2`; p minimises `goal_error`, which is a parabola in p.
     """
-    center_error = GOAL.center - pose.center
-    angle_error = math.remainder(GOAL.angle - pose.angle, 2 * math.pi)
+    center_error = goal.center - pose.center
+    angle_error = math.remainder(goal.angle - pose.angle, 2 * math.pi)
     turn = ((contact - CENTER_OF_MASS).conjugate() * normal).imag
     slope = (center_error.conjugate() * normal * pose.rotation).real + angle_error * turn
     curvature = 1 + turn**2 / GYRATION_SQUARED
