@@ -86,7 +86,7 @@ def test_commands_are_the_ones_that_there_are():
     from worldline.cli import main
 
     told = set(re.findall(r"worldline (\w+)", "".join(re.findall(r"`[^`\n]+`", (ROOT / "README.md").read_text(encoding="utf-8")))))
-    assert told == {"demo", "train", "predict", "plan", "eval", "ingest", "collect", "data", "bench", "doctor"}
+    assert told == {"demo", "train", "predict", "plan", "eval", "ingest", "collect", "data", "code", "bench", "doctor"}
     for command in told:
         with pytest.raises(SystemExit) as leaving:
             main([command, "--help"])

@@ -1,4 +1,4 @@
-"""The command line: `worldline demo | train | predict | eval | plan | ingest | collect | data | bench | doctor`.
+"""The command line: `worldline demo | train | predict | eval | plan | ingest | collect | data | code | bench | doctor`.
 
 This room parses, calls and prints; what is computed is computed below. Each command is a dataclass of arguments in `cli.arguments` and a
 module of its name with `run(arguments) -> Report`, imported only when it is called for.
@@ -19,7 +19,7 @@ from typing import Any
 
 import tyro
 
-from worldline.cli.arguments import AnyCommand, Bench, Collect, Data, Demo, Doctor, Eval, Plan, Predict, Train
+from worldline.cli.arguments import AnyCommand, Bench, Code, Collect, Data, Demo, Doctor, Eval, Plan, Predict, Train
 from worldline.cli.ingest_arguments import Ingest
 from worldline.cli.report import INTERRUPTED, Report
 
@@ -32,6 +32,7 @@ _COMMANDS: dict[str, type] = {
     "ingest": Ingest,
     "collect": Collect,
     "data": Data,
+    "code": Code,
     "bench": Bench,
     "doctor": Doctor,
 }

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from tyro.conf import Positional, subcommand
+from tyro.conf import FlagCreatePairsOff, Positional, subcommand
 
 from worldline.cli.eval_arguments import Eval
 from worldline.cli.ingest_arguments import Ingest
@@ -118,6 +118,42 @@ class Plan:
     replan_every: int = 2
     num_steps: int = 1
     episodes: int = 1
+    seed: int = 0
+    json: Json = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Code:
+    """Give a world a code of frames: one vector per frame, learned without labels, that says where things lie and how they are turned.
+
+    Trained by contrast on the latents that `worldline train` left in the run: a frame has to find the one that comes some seconds later
+    among those of other episodes. `worldline eval RUN --suite physics` then probes it beside the latents; `reward.GoalCode` makes an
+    objective of it. Ctrl-C and SIGTERM save; the same command goes on where it was.
+
+    Example: worldline code runs/push
+
+    Example: worldline code runs/push runs/push_5hz --steps 8000 (on the recordings of both; their worlds have one tokenizer)
+
+    Writes: OUT, RUN/world/frame_code.safetensors of the first run if not given; checkpoints in RUN/frame_code of that run.
+
+    Attributes:
+        runs: folders that `worldline train` wrote.
+        out: the file to write.
+        steps: optimiser steps; about half a second each on one core.
+        near_seconds: least and most time between two frames of an episode that are to be near. What moves within the least is not asked
+            for, and what stays longer than the most is what counts.
+        half: round weights to float16, which halves the file.
+        num_workers: threads that prepare batches.
+        seed: of weights, order and what is held out.
+        json: print the figures as one JSON object.
+    """
+
+    runs: Positional[tuple[Path, ...]]
+    out: Path | None = None
+    steps: int = 4000
+    near_seconds: tuple[float, float] = (0.8, 4.8)
+    half: FlagCreatePairsOff[bool] = False
+    num_workers: int = 1
     seed: int = 0
     json: Json = False
 
@@ -268,6 +304,7 @@ AnyCommand = (
     | Annotated[Collect, subcommand("collect", description="Film simulated domains into data sets.")]
     | Annotated[Ingest, subcommand("ingest", description="Make clean, trainable data sets out of any pile of video.")]
     | Annotated[Data, subcommand("data", description="Look at a data set: what is in it, how it looks, whether its actions fit.")]
+    | Annotated[Code, subcommand("code", description="Give a world a code of frames, learned without labels.")]
     | Annotated[Bench, subcommand("bench", description="Measure how fast a world steps or trains on this machine.")]
     | Annotated[Doctor, subcommand("doctor", description="Look at this machine: is everything here that worldline needs?")]
 )

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from worldline.cli.arguments import Eval
-from worldline.cli.load import load_world
+from worldline.cli.load import frame_code_of, load_world
 from worldline.cli.report import Report, table
 from worldline.data import EpisodeStore
 from worldline.eval.suites.control import ControlPlan
@@ -56,11 +56,13 @@ def run(arguments: Eval) -> Report:
         world = load_world(arguments.world, arguments.num_steps).to(_device(arguments.device))
     elif set(suites) != {"control"}:
         raise ValueError(f"{SIMULATOR} stands for the true simulator, of which only --suite control can be measured")
-    measured = None
+    measured = features = None
     if world is not None and set(suites) != {"control"}:
         paths = arguments.data or _data_of_run(arguments.world, arguments.domain)
         world = _of_domain(world, arguments.domain, paths)
         measured = _measured(world, arguments, paths)
+        code = frame_code_of(arguments.world, world)
+        features = None if code is None else code.features
     elif world is not None and arguments.domain is not None:
         world = world.with_action_space(arguments.domain)
     evaluation = evaluate(
@@ -70,6 +72,7 @@ def run(arguments: Eval) -> Report:
         commands={suite: _command(arguments, suite) for suite in suites},
         data=() if measured is None else measured.data,
         probe_episodes=None if measured is None else measured.probed,
+        features=features,
         control=control,
         progress=lambda text: print(text, file=sys.stderr),
     )

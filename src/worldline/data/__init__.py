@@ -7,6 +7,7 @@
     lerobot_writer     clips -> LeRobotDataset v3.0
     episodes, latents  memory-mapped stores of pixels and of a tokenizer's latents
     loader, mixture    a store -> batches, exactly resumable; several streams as one
+    pairs              stores of latents -> pairs of frames of one episode
     video_index, video_loader    the same straight from video files
     inspection         what is in a data set, and whether its actions can be trusted
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from worldline.data.lerobot_writer import write_lerobot
     from worldline.data.loader import Loader, concatenate_actions, concatenate_spec
     from worldline.data.mixture import Mixture, load_videos
+    from worldline.data.pairs import PairStream
     from worldline.data.pixels import Fit, Size, height_and_width, resize_frames, to_float, to_uint8
     from worldline.data.report import ReadReport
     from worldline.data.store import ArrayStore
@@ -47,6 +49,7 @@ __all__ = [
     "LatentStore",
     "Loader",
     "Mixture",
+    "PairStream",
     "ReadReport",
     "Size",
     "VideoError",
@@ -83,6 +86,7 @@ _HOMES = {
     "lerobot_writer": "write_lerobot",
     "loader": "Loader concatenate_actions concatenate_spec",
     "mixture": "Mixture load_videos",
+    "pairs": "PairStream",
     "pixels": "Fit Size height_and_width resize_frames to_float to_uint8",
     "report": "ReadReport",
     "store": "ArrayStore",

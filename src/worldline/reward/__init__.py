@@ -4,12 +4,13 @@
 
 Objectives compose with `+`, `-` and `*`; `Term` makes any function one that does.
 
-May import: torch and `worldline.interfaces`. Refuses to know: planners, how a world produced its latents and heads.
+May import: torch, safetensors and `worldline.interfaces`. Refuses to know: planners, how a world produced its latents and heads.
 """
 
 from worldline.reward.actions import Effort, NearData, Smoothness
 from worldline.reward.compose import Composable, Product, Sum, Term
 from worldline.reward.constraint import AtLeast, AtMost, Penalty
+from worldline.reward.frame_code import FrameCode, FrameCodeConfig, GoalCode, load_frame_code, save_frame_code
 from worldline.reward.goal import GoalClip, GoalLatent, moving_token_weights, nearest
 from worldline.reward.head import RewardHead
 from worldline.reward.picture import GoalPicture
@@ -20,8 +21,11 @@ __all__ = [
     "AtMost",
     "Composable",
     "Effort",
+    "FrameCode",
+    "FrameCodeConfig",
     "FramesToGoal",
     "GoalClip",
+    "GoalCode",
     "GoalLatent",
     "GoalPicture",
     "NearData",
@@ -33,6 +37,8 @@ __all__ = [
     "TemporalDistance",
     "TemporalDistanceConfig",
     "Term",
+    "load_frame_code",
     "moving_token_weights",
     "nearest",
+    "save_frame_code",
 ]

@@ -56,6 +56,26 @@ def test_a_probe_may_be_fitted_on_other_episodes(films, true_world, episodes_of)
     assert figures["ball at imagined frame 16, median error"].value < 0.2
 
 
+def test_a_code_is_probed_beside_the_latents(films, true_world, episodes_of):
+    """Of a thing that turns as it goes: its place is in the latents, the sine of its angle is a sum of the features alone."""
+    world = reading_world(true_world, films)
+    clips = [replace(clip, states=torch.cat([clip.states[:, :2], 8 * clip.states[:, :1]], 1)) for clip in films]
+    episodes = episodes_of(world, clips, state_names=("ball_x", "ball_y", "ball_angle"))
+
+    def features(latents: torch.Tensor) -> torch.Tensor:
+        x = 8 * latents[..., 0, :1]
+        return torch.cat([x.sin(), x.cos()], dim=-1)
+
+    plain = by_name(measure_physics(world, episodes, PLAN))
+    figures = by_name(measure_physics(world, episodes, PLAN, features=features))
+    assert plain.keys() < figures.keys()
+    assert all(figures[name].value == figure.value for name, figure in plain.items())
+    angle = figures["probe r with the frame code, mean of 2 angle components"]
+    assert angle.value > 0.99
+    assert angle.floors["probe of the latents"] == plain["probe r, mean of 2 angle components"].value < 0.97
+    assert "features of their code" in angle.note
+
+
 def test_what_is_missing_is_said(films, true_world, episodes_of):
     def why(clips: Any, **options: Any) -> str:
         return measure_physics(true_world, episodes_of(true_world, clips, **options), PLAN).not_measured["linear probe"]

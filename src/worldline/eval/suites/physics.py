@@ -1,7 +1,7 @@
 """Suite `physics`: does the world know what is there and how it moves.
 
-A linear probe reads the simulator's state off latents, true and imagined; objects come back from behind an occluder; balls keep the
-velocity that mechanics gives them. What the data does not carry is not measured, and said so.
+A linear probe reads the simulator's state off latents, true and imagined, and off a code of frames beside them; objects come back from
+behind an occluder; balls keep the velocity that mechanics gives them. What the data does not carry is not measured, and said so.
 
 May import: eval.metrics, eval.probe, eval.suites.*. Refuses to know: which world it is.
 
@@ -9,6 +9,7 @@ Shapes: B windows, P prompt frames, T frames, S tokens, C channels, D components
 """
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -31,7 +32,13 @@ _MOST_LISTED = 24
 _PIXEL_GRID = 8
 
 
-def measure_physics(world: World, episodes: Episodes, plan: EvalPlan, *, probe_episodes: Episodes | None = None) -> Suite:
+Features = Callable[[Tensor], Tensor]
+"""(..., S, C) -> (..., F), such as `reward.FrameCode.features`."""
+
+
+def measure_physics(
+    world: World, episodes: Episodes, plan: EvalPlan, *, probe_episodes: Episodes | None = None, features: Features | None = None
+) -> Suite:
     """Measure whichever of the parts the data allows.
 
     Args:
@@ -39,8 +46,9 @@ def measure_physics(world: World, episodes: Episodes, plan: EvalPlan, *, probe_e
         episodes: that it was not trained on.
         plan: how much.
         probe_episodes: that the linear probe is fitted on; they may be of the world's training. If None, other measured episodes.
+        features: of a code of frames, on the CPU; a probe of latents and of these is then measured beside that of the latents alone.
     """
-    probes = _probes(world, episodes, plan, probe_episodes)
+    probes = _probes(world, episodes, plan, probe_episodes, features)
     parts = [probes, measure_permanence(world, episodes, plan), measure_phyworld(world, episodes, plan)]
     return Suite(
         name="physics",
@@ -77,30 +85,42 @@ def probe_targets(states: Tensor, names: tuple[str, ...], rate_hz: float) -> tup
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Rows:
-    """Frames with what a probe sees and what it is to find: (N, F), (N, pixels), (N, K), (N,), and the K labels."""
+    """Frames with what a probe sees and what it is to find: (N, F), (N, pixels), (N, K), (N,), and the K labels.
+
+    `coded` has the latents and the features of a code beside them, (N, F'), if there is one.
+    """
 
     latents: Tensor
+    coded: Tensor | None
     pixels: Tensor
     targets: Tensor
     owners: Tensor
     labels: list[tuple[str, str]]
 
 
-def _rows(world: World, episodes: Episodes, max_rows: int) -> _Rows:
+def _rows(world: World, episodes: Episodes, max_rows: int, features: Features | None) -> _Rows:
     usable = [index for index, length in enumerate(episodes.lengths()) if length >= 2]
-    latents, pixels, targets, owners = [], [], [], []
+    latents, coded, pixels, targets, owners = [], [], [], [], []
     labels: list[tuple[str, str]] = []
     for index in usable:
         count = min(episodes.lengths()[index], max(2, max_rows // len(usable) + 1))
         frames = episodes.frames((index, 0), count)
-        latents.append(_pairs(encode(world, frames)))
+        encoded = encode(world, frames)
+        latents.append(_pairs(encoded))
+        if features is not None:
+            coded.append(_pairs(torch.cat([encoded, features(encoded.unflatten(1, world.noise_shape))], dim=1)))
         pixels.append(_pairs(F.adaptive_avg_pool2d(frames, _PIXEL_GRID).flatten(1)))
         states = episodes.states((index, 0), count).double()
         values, labels = probe_targets(states, episodes.state_names, world.config.rate_hz or 1.0)
         targets.append(values)
         owners += [index] * (count - 1)
     return _Rows(
-        latents=torch.cat(latents), pixels=torch.cat(pixels), targets=torch.cat(targets), owners=torch.tensor(owners), labels=labels
+        latents=torch.cat(latents),
+        coded=torch.cat(coded) if coded else None,
+        pixels=torch.cat(pixels),
+        targets=torch.cat(targets),
+        owners=torch.tensor(owners),
+        labels=labels,
     )
 
 
@@ -113,29 +133,39 @@ def _why_no_probe(episodes: Episodes) -> str | None:
     return None if num_usable >= 10 else f"needs 10 episodes of two frames or more, the data has {num_usable}"
 
 
-def _probes(world: World, episodes: Episodes, plan: EvalPlan, fitted_on: Episodes | None) -> Suite:
+def _probes(world: World, episodes: Episodes, plan: EvalPlan, fitted_on: Episodes | None, features: Features | None) -> Suite:
     name = "linear probe"
     why = _why_no_probe(episodes) or (None if fitted_on is None else _why_no_probe(fitted_on))
     if why:
         return Suite(name=name, not_measured={name: why})
-    rows = _rows(world, episodes, MAX_ROWS)
+    rows = _rows(world, episodes, MAX_ROWS, features)
     varies = rows.targets.std(0) > 1e-6 * (1 + rows.targets.abs().mean(0))
     pairs = list(zip(rows.labels, varies.tolist(), strict=True))
     not_measured = {f"probe of {label}": "does not vary" for (label, _), one in pairs if not one}
     truth, labels = rows.targets[:, varies], [label for label, one in pairs if one]
     if not labels:
         return Suite(name=name, not_measured={name: "nothing in the states varies"})
-    if fitted_on is None:
-        found, floor = (cross_probe(features, truth, rows.owners) for features in (rows.latents, rows.pixels))
+    base = None if fitted_on is None else _rows(world, fitted_on, 4 * MAX_ROWS, features)
+
+    def probed(shown: Tensor, known: Tensor | None) -> CrossProbe:
+        if base is None:
+            return cross_probe(shown, truth, rows.owners)
+        assert known is not None
+        return _applied(best_probe(known, base.targets[:, varies], base.owners), shown)
+
+    found = probed(rows.latents, None if base is None else base.latents)
+    floor = probed(rows.pixels, None if base is None else base.pixels)
+    if base is None:
         basis = f"fitted on four fifths of {len(rows.owners.unique())} episodes, five times"
     else:
-        base = _rows(world, fitted_on, 4 * MAX_ROWS)
-        found, floor = (
-            _applied(best_probe(known, base.targets[:, varies], base.owners), features)
-            for known, features in ((base.latents, rows.latents), (base.pixels, rows.pixels))
-        )
         basis = f"fitted on {len(base.owners):,} frames of {len(base.owners.unique())} other episodes"
-    figures = _correlations(found, floor, truth, rows.owners, labels, basis=basis)
+    pixels = f"probe of {_PIXEL_GRID} x {_PIXEL_GRID} pixels"
+    figures = _correlations(found, {pixels: floor}, truth, rows.owners, labels, basis=f"latents of two frames; {basis}")
+    if rows.coded is not None:
+        with_code = probed(rows.coded, None if base is None else base.coded)
+        basis = f"latents of two frames and features of their code; {basis}"
+        floors = {"probe of the latents": found, pixels: floor}
+        figures += _correlations(with_code, floors, truth, rows.owners, labels, basis=basis, title="probe r with the frame code")
     folds = dict(zip(rows.owners.tolist(), found.folds.tolist(), strict=True))
     ahead, more = _imagined(world, episodes, plan, found, labels=labels, folds=folds)
     return Suite(name=name, figures=(*figures, *ahead), not_measured=not_measured | more)
@@ -159,12 +189,20 @@ def _pairs(features: Tensor) -> Tensor:
 
 
 def _correlations(
-    found: CrossProbe, floor: CrossProbe, truth: Tensor, clusters: Tensor, labels: list[tuple[str, str]], *, basis: str
+    found: CrossProbe,
+    floors: Mapping[str, CrossProbe],
+    truth: Tensor,
+    clusters: Tensor,
+    labels: list[tuple[str, str]],
+    *,
+    basis: str,
+    title: str = "probe r",
 ) -> list[Figure]:
     count = Sample(num_windows=len(truth), num_episodes=len(clusters.unique()))
 
-    def rows(predicted: Tensor, columns: list[int]) -> Tensor:
-        x, y = (values[:, columns] / truth[:, columns].std(0) for values in (predicted - truth.mean(0), truth - truth.mean(0)))
+    def moments(probe: CrossProbe, columns: list[int]) -> Tensor:
+        values = (probe.predicted - truth.mean(0), truth - truth.mean(0))
+        x, y = (value[:, columns] / truth[:, columns].std(0) for value in values)
         return torch.stack([x, y, x * x, y * y, x * y], dim=-1)
 
     figures = []
@@ -172,17 +210,16 @@ def _correlations(
         columns = [index for index, (_, one) in enumerate(labels) if one == kind]
         if not columns:
             continue
-        moments, floor_moments = rows(found.predicted, columns), rows(floor.predicted, columns)
-        bars = correlation(floor_moments.mean(0))
-        note = f"Pearson's r on episodes that the probe has not seen; latents of two frames; {basis}"
-        ((mean, interval),) = pooled(lambda means: correlation(means).mean(-1), moments, clusters)
-        floors = {f"probe of {_PIXEL_GRID} x {_PIXEL_GRID} pixels": float(bars.mean()), "chance": 0.0}
-        title = f"probe r, mean of {len(columns)} {kind} components"
-        figures.append(Figure(name=title, value=mean, interval=interval, floors=floors, note=note, sample=count))
-        results = pooled(correlation, moments, clusters)
-        for column, (value, interval), bar in list(zip(columns, results, bars.tolist(), strict=True))[:_MOST_LISTED]:
-            floors = {f"probe of {_PIXEL_GRID} x {_PIXEL_GRID} pixels": bar, "chance": 0.0}
-            figures.append(Figure(name=f"probe r of {labels[column][0]}", value=value, interval=interval, floors=floors, sample=count))
+        bars = {name: correlation(moments(floor, columns).mean(0)) for name, floor in floors.items()}
+        note = f"Pearson's r on episodes that the probe has not seen; {basis}"
+        ((mean, interval),) = pooled(lambda means: correlation(means).mean(-1), moments(found, columns), clusters)
+        means = {name: float(bar.mean()) for name, bar in bars.items()} | {"chance": 0.0}
+        name = f"{title}, mean of {len(columns)} {kind} components"
+        figures.append(Figure(name=name, value=mean, interval=interval, floors=means, note=note, sample=count))
+        results = pooled(correlation, moments(found, columns), clusters)
+        for place, (column, (value, interval)) in enumerate(list(zip(columns, results, strict=True))[:_MOST_LISTED]):
+            single = {name: float(bar[place]) for name, bar in bars.items()} | {"chance": 0.0}
+            figures.append(Figure(name=f"{title} of {labels[column][0]}", value=value, interval=interval, floors=single, sample=count))
     return figures
 
 

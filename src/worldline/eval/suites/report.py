@@ -19,7 +19,7 @@ from worldline.eval.suites.episodes import Episodes, EvalPlan
 from worldline.eval.suites.figures import Figure, Film, Suite
 from worldline.eval.suites.honesty import measure_honesty
 from worldline.eval.suites.in_context import measure_in_context
-from worldline.eval.suites.physics import measure_physics
+from worldline.eval.suites.physics import Features, measure_physics
 from worldline.eval.suites.video import measure_video
 from worldline.world import World
 
@@ -77,6 +77,7 @@ def evaluate(
     commands: Mapping[SuiteName, str],
     data: Sequence[str],
     probe_episodes: Episodes | None = None,
+    features: Features | None = None,
     control: ControlRun | None = None,
     progress: Callable[[str], None] = lambda text: None,
 ) -> Evaluation:
@@ -89,6 +90,7 @@ def evaluate(
         commands: suite -> the words that run it again.
         data: what the episodes are, in words.
         probe_episodes: that linear probes are fitted on; other measured episodes if None.
+        features: of a code of frames, which is probed beside the latents.
         control: how much of the suite `control`.
         progress: called with what begins.
     """
@@ -107,7 +109,7 @@ def evaluate(
             case "honesty":
                 suites[name] = measure_honesty(world, episodes, plan)
             case "physics":
-                suites[name] = measure_physics(world, episodes, plan, probe_episodes=probe_episodes)
+                suites[name] = measure_physics(world, episodes, plan, probe_episodes=probe_episodes, features=features)
             case "in-context":
                 suites[name] = measure_in_context(world, episodes, plan)
     about = {
