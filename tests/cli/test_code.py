@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from worldline.cli import main
+from worldline.cli.load import frame_code_of
 from worldline.data import EpisodeStore, cache_latents
 from worldline.interfaces import Clip
 from worldline.world import World
@@ -77,6 +78,15 @@ def test_a_code_of_another_tokenizer_is_refused(run_folder: Path, tmp_path: Path
     assert "another tokenizer" in capsys.readouterr().err
 
 
+def test_the_package_brings_a_code_of_its_push() -> None:
+    world = World.load("push")
+    code = frame_code_of("push", world)
+    assert code is not None
+    latents = world.prompt(torch.rand(3, 64, 64, 3)).latent
+    assert code.features(latents).isfinite().all()
+    assert frame_code_of("tiny", World.load("tiny")) is None
+
+
 @pytest.mark.parametrize(
     ("words", "why"),
     [(["--steps", "0"], "at least 1"), (["--near-seconds", "2", "1"], "in order"), (["--near-seconds", "9", "20"], "longer than 9 s")],
@@ -89,3 +99,5 @@ def test_mistakes_are_explained(run_folder: Path, words: list[str], why: str, ca
 def test_a_folder_without_latents_is_refused(world_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["code", str(world_folder)]) == 2
     assert "has no latents" in capsys.readouterr().err
+    assert main(["code"]) == 2
+    assert "no run given" in capsys.readouterr().err

@@ -150,7 +150,7 @@ class Code:
 
     runs: Positional[tuple[Path, ...]]
     out: Path | None = None
-    steps: int = 4000
+    steps: int = 5000
     near_seconds: tuple[float, float] = (0.8, 4.8)
     half: FlagCreatePairsOff[bool] = False
     num_workers: int = 1

@@ -20,6 +20,8 @@ def run(arguments: Code) -> Report:
     """Train, save, and say what it can tell apart."""
     if arguments.steps < 1:
         raise ValueError(f"--steps is {arguments.steps}; give at least 1")
+    if not arguments.runs:
+        raise FileNotFoundError("no run given; name a folder that `worldline train` wrote")
     worlds = [load_world(str(folder)) for folder in arguments.runs]
     digests = {World.digest(world.tokenizer) for world in worlds}
     if len(digests) > 1:

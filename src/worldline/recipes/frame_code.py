@@ -36,7 +36,7 @@ class FrameCodeRecipe:
         width: of the hidden layers.
     """
 
-    training: TrainConfig = field(default_factory=lambda: TrainConfig(steps=4000, decay_fraction=0.4, balance=False))
+    training: TrainConfig = field(default_factory=lambda: TrainConfig(steps=5000, decay_fraction=0.4, balance=False))
     batch_size: int = 1024
     near_seconds: tuple[float, float] = (0.8, 4.8)
     code_dim: int = 128

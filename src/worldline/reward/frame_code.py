@@ -47,7 +47,7 @@ class FrameCodeConfig:
     num_layers: int = 2
     temperature: float = 0.2
     late_temperature: float = 0.5
-    late_after: int = 2000
+    late_after: int = 2500
 
     def __post_init__(self) -> None:
         for name in ("num_tokens", "latent_dim", "code_dim", "width", "num_layers", "temperature", "late_temperature", "late_after"):
