@@ -3,6 +3,7 @@
 May import: recipes, data, reward, world, the other files of cli. Refuses to know: how a code is trained.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 from worldline.cli.arguments import Code
@@ -12,7 +13,7 @@ from worldline.data import LatentStore
 from worldline.recipes import TrainingInterruptedError
 from worldline.recipes.frame_code import FrameCodeRecipe, train_frame_code
 from worldline.reward import save_frame_code
-from worldline.train import TrainConfig, TrainingDivergedError
+from worldline.train import TrainingDivergedError
 from worldline.world import World
 
 
@@ -27,10 +28,9 @@ def run(arguments: Code) -> Report:
     if len(digests) > 1:
         raise ValueError("the worlds of these runs have different tokenizers; give runs that were started from one world")
     latents = [store for folder in arguments.runs for store in _latents(folder)]
-    recipe = FrameCodeRecipe(
-        training=TrainConfig(steps=arguments.steps, decay_fraction=0.4, balance=False, seed=arguments.seed),
-        near_seconds=arguments.near_seconds,
-    )
+    usual = FrameCodeRecipe()
+    training = replace(usual.training, steps=arguments.steps, seed=arguments.seed)
+    recipe = replace(usual, training=training, near_seconds=arguments.near_seconds)
     run_folder = arguments.runs[0]
     try:
         code, figures = train_frame_code(latents, run_folder / "frame_code", recipe, seed=arguments.seed, num_workers=arguments.num_workers)
