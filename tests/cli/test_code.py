@@ -52,7 +52,10 @@ def test_a_code_is_trained_and_probed(run_folder: Path, store: EpisodeStore, tmp
     assert Path(report["path"]) == run_folder / "world" / "frame_code.safetensors"
     assert report["steps"] == 3
     assert report["chance"] == 1 / report["pairs"]
+    card = (run_folder / "world" / "README.md").read_text()
+    assert f"finds {report['found']:.3f} of them among {report['pairs']:.0f} episodes" in card
     assert report_of(capsys, words)["found"] == report["found"]
+    assert (run_folder / "world" / "README.md").read_text() == card
     measured = ["eval", str(run_folder), "--data", str(store.folder), "--suite", "physics", "--windows", "4", "--state-names", *STATES]
     figures = report_of(capsys, [*measured, "--out", str(tmp_path / "eval")])["suites"]["physics"]["figures"]
     named = {figure["name"]: figure for figure in figures}
@@ -85,6 +88,20 @@ def test_the_package_brings_a_code_of_its_push() -> None:
     latents = world.prompt(torch.rand(3, 64, 64, 3)).latent
     assert code.features(latents).isfinite().all()
     assert frame_code_of("tiny", World.load("tiny")) is None
+
+
+def test_a_code_comes_with_its_world_from_the_hub(run_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert main(["code", str(run_folder), "--steps", "2", "--near-seconds", "0.4", "2"]) == 0
+
+    def fetched(name: str, *, allow_patterns: list[str]) -> str:
+        assert name == "someone/squares"
+        for path in (run_folder / "world").iterdir():
+            if path.name not in {*allow_patterns, "README.md"}:
+                path.unlink()
+        return str(run_folder / "world")
+
+    monkeypatch.setattr("worldline.world.storage.snapshot_download", fetched)
+    assert frame_code_of("someone/squares", World.load("someone/squares")) is not None
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 May import: recipes, data, reward, world, the other files of cli. Refuses to know: how a code is trained.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from worldline.recipes import TrainingInterruptedError
 from worldline.recipes.frame_code import FrameCodeRecipe, train_frame_code
 from worldline.reward import save_frame_code
 from worldline.train import TrainingDivergedError
-from worldline.world import World
+from worldline.world import World, add_to_card
 
 
 def run(arguments: Code) -> Report:
@@ -39,6 +40,7 @@ def run(arguments: Code) -> Report:
     except TrainingDivergedError as error:
         raise ValueError(str(error)) from error
     path = save_frame_code(code, arguments.out or run_folder / "world" / FRAME_CODE, tokenizer=digests.pop(), half=arguments.half)
+    add_to_card(path.parent, "Code of frames", _card_of(recipe, figures, path.name))
     rows = [
         ("later frame found by the code", f"{figures['found']:.3f}"),
         ("by the latents", f"{figures['found by latents']:.3f}"),
@@ -47,6 +49,15 @@ def run(arguments: Code) -> Report:
     head = f"among one frame each of {figures['pairs']:.0f} episodes that it has not seen"
     text = f"{table((head, ''), rows)}\n\n{figures['steps']:,.0f} steps, {figures['minutes']:.1f} min; wrote {path}"
     return Report(figures={**figures, "path": str(path)}, text=text)
+
+
+def _card_of(recipe: FrameCodeRecipe, figures: Mapping[str, float], name: str) -> str:
+    least, most = recipe.near_seconds
+    return (
+        f"`{name}` holds a code of frames (`worldline code`), for this world's tokenizer. It was trained for {figures['steps']:,.0f} steps "
+        f"to find the frame that comes {least:g} to {most:g} s later, and finds {figures['found']:.3f} of them among "
+        f"{figures['pairs']:.0f} episodes that it has not seen (latents {figures['found by latents']:.3f}, chance {figures['chance']:.3f})."
+    )
 
 
 def _latents(folder: Path) -> list[LatentStore]:

@@ -6,7 +6,7 @@ May import: reward, world. Refuses to know: what is done with it.
 from pathlib import Path
 
 from worldline.reward import FrameCode, load_frame_code
-from worldline.world import World, bundled_worlds
+from worldline.world import World, locate_world
 
 FRAME_CODE = "frame_code.safetensors"
 
@@ -23,8 +23,7 @@ def load_world(name: str, num_steps: int | None = None, *, domain: str | None = 
         FileNotFoundError: if there is none of that name.
         ValueError: if it is damaged, or cannot draw in `num_steps` steps, or does not know the domain.
     """
-    inside = Path(name) / "world"
-    world = World.load(inside if (inside / "config.json").is_file() else name)
+    world = World.load(_folder(name))
     world = world if domain is None else world.with_action_space(domain)
     return world if num_steps is None else world.with_sampling(num_steps)
 
@@ -35,6 +34,11 @@ def frame_code_of(name: str, world: World) -> FrameCode | None:
     Raises:
         ValueError: if it is damaged, or of another tokenizer.
     """
-    folders = (Path(name) / "world", Path(name), bundled_worlds().get(name.removeprefix("worldline/"), Path(name)))
-    path = next((folder / FRAME_CODE for folder in folders if (folder / FRAME_CODE).is_file()), None)
-    return None if path is None else load_frame_code(path, tokenizer=World.digest(world.tokenizer))
+    path = _folder(name) / FRAME_CODE
+    return load_frame_code(path, tokenizer=World.digest(world.tokenizer)) if path.is_file() else None
+
+
+def _folder(name: str) -> Path:
+    """Of the world: inside a run's, or as `World.load` would find it."""
+    inside = Path(name) / "world"
+    return inside if (inside / "config.json").is_file() else locate_world(name)

@@ -9,6 +9,6 @@ May import: data, tokenizer, dynamics, nn, interfaces. Refuses to know: planners
 
 from worldline.world.config import ActionSpace, WorldConfig
 from worldline.world.learned import World
-from worldline.world.storage import bundled_worlds
+from worldline.world.storage import add_to_card, bundled_worlds, locate_world
 
-__all__ = ["ActionSpace", "World", "WorldConfig", "bundled_worlds"]
+__all__ = ["ActionSpace", "World", "WorldConfig", "add_to_card", "bundled_worlds", "locate_world"]

@@ -23,7 +23,7 @@ from worldline.interfaces import ActionSpec, Rollout, State
 from worldline.tokenizer import Tokenizer
 from worldline.world.config import WorldConfig
 from worldline.world.detail import Detail
-from worldline.world.storage import bundled_worlds, read_world, write_world
+from worldline.world.storage import locate_world, read_world, write_world
 
 _CHECKPOINT_FROM_FRAMES = 32
 
@@ -279,7 +279,7 @@ class World(nn.Module):
     @classmethod
     def load(cls, name: str | Path) -> "World":
         """Load a world by folder, by hub repository, or by the name of one that comes with the package: `tiny`, or `worldline/tiny`."""
-        return cls.from_pretrained(bundled_worlds().get(str(name).removeprefix("worldline/"), name))
+        return cls.from_pretrained(locate_world(name))
 
     def fingerprint(self) -> str:
         """SHA-256 of the weights: two worlds with the same one dream the same."""

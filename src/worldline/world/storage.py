@@ -1,4 +1,4 @@
-"""A world on disk: `config.json`, `model.safetensors` and a model card. Nothing that is read here can run code.
+"""A world on disk: `config.json`, `model.safetensors`, a card, what was trained beside it. Nothing that is read here can run code.
 
 May import: interfaces, world.config, safetensors, huggingface-hub. Refuses to know: what the weights are for.
 """
@@ -17,6 +17,8 @@ from worldline.interfaces import ActionSpec
 from worldline.world.config import FORMAT, WorldConfig
 
 _BUNDLED = Path(__file__).parent.parent / "worlds"
+_FILES = "config.json", "model.safetensors"
+_BESIDE = ("frame_code.safetensors",)  # what is trained for a world and lies beside it
 
 
 def write_world(folder: str | Path, config: WorldConfig, weights: Mapping[str, Tensor], num_parameters: int, *, half: bool = False) -> Path:
@@ -62,6 +64,25 @@ def bundled_worlds() -> dict[str, Path]:
     return {path.parent.name: path.parent for path in sorted(_BUNDLED.glob("*/config.json"))}
 
 
+def locate_world(name: str | Path) -> Path:
+    """The folder of a world: one that comes with the package, a folder, or what a hub repository (`owner/name`) holds.
+
+    Raises:
+        FileNotFoundError: if there is none of that name.
+    """
+    folder = bundled_worlds().get(str(name).removeprefix("worldline/"), Path(name))
+    return folder if folder.is_dir() else _from_hub(str(name))
+
+
+def add_to_card(folder: Path, heading: str, text: str) -> None:
+    """Put a section at the end of a world's card, or in the place of the one of that heading; nothing happens where there is no card."""
+    path = folder / "README.md"
+    if path.is_file():
+        before, _, _ = path.read_text(encoding="utf-8").partition(f"\n## {heading}\n")
+        card = f"{before.rstrip()}\n\n## {heading}\n\n{text.strip()}\n"
+        _replace(path, lambda partial: partial.write_text(card, encoding="utf-8"))
+
+
 def _from_hub(name: str) -> Path:
     if name.count("/") != 1 or name.startswith((".", "/")):
         bundled = ", ".join(bundled_worlds()) or "none"
@@ -70,7 +91,7 @@ def _from_hub(name: str) -> Path:
             f"with the package ({bundled})"
         )
     try:
-        return Path(snapshot_download(name, allow_patterns=["config.json", "model.safetensors"]))
+        return Path(snapshot_download(name, allow_patterns=[*_FILES, *_BESIDE]))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise FileNotFoundError(f"no folder {name!r}, and the hub did not answer with a world of that name: {error}") from error
 
