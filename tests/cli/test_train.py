@@ -57,6 +57,18 @@ def test_a_run_can_be_predicted_with_by_its_folder(run: Path, videos: Path, tmp_
     assert out.is_file()
 
 
+def test_pushers_may_act_more_often_than_there_are_frames(tmp_path: Path) -> None:
+    pytest.importorskip("gym_pusht")
+    words = ["train", "push", "--start", "push", "--rate-hz", "5", "--act-hz", "10", "--episodes", "4", "--held-out", "0.5"]
+    assert main([*words, "--minutes", "0.02", "--out", str(tmp_path / "run")]) == 0
+    world = World.load(tmp_path / "run" / "world")
+    assert world.config.rate_hz == 5
+    assert world.action_spec is not None
+    assert world.action_spec.names == ("target_x", "target_y", "target_x+1", "target_y+1")
+    assert "weights of the actions" not in world.config.provenance
+    assert {episode.num_frames for episode in EpisodeStore.open(tmp_path / "run" / "data").episodes} == {40}
+
+
 def test_labelled_videos_make_a_world_that_can_be_steered(videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     drives, out, film = tmp_path / "drives", tmp_path / "run", str(tmp_path / "future.mp4")
     shutil.copytree(videos, drives)
@@ -177,6 +189,9 @@ def test_a_command_that_was_refused_can_be_mended(videos: Path, tmp_path: Path, 
         (["{video}"], "give the folder that holds it"),
         (["{videos}", "--recipe", "push"], "films its own"),
         (["push", "--rate-hz", "4"], "10 over a whole number"),
+        (["push", "--rate-hz", "5", "--act-hz", "4"], "pushers act at 10 over"),
+        (["push", "--rate-hz", "5", "--act-hz", "2.5"], "a whole multiple"),
+        (["{videos}", "--act-hz", "10"], "belongs to the recipe push"),
         (["{videos}", "--image-size", "50"], "multiple of 16"),
         (["{videos}", "--minutes", "-1"], "positive"),
         (["{videos}", "--rate-hz", "0"], "positive"),

@@ -84,6 +84,17 @@ def test_block_at_the_goal_is_full_coverage_and_ends_the_episode() -> None:
     assert not truncated
 
 
+def test_actions_may_lie_side_by_side() -> None:
+    """Every second frame of an episode, with both actions that were done between it and the next one."""
+    (every,) = collect_pusht(1, num_frames=8, size=32, seed=0)
+    (second,) = collect_pusht(1, num_frames=4, size=32, seed=0, frame_skip=2, acts_per_frame=2)
+    assert second.rate_hz == 5
+    assert torch.equal(second.frames, every.frames[::2])
+    for name, rows in (("actions", (4, 4)), ("states", (4, 2, 7)), ("rewards", (4, 2))):
+        ours, theirs = getattr(second, name), getattr(every, name).reshape(rows)
+        assert torch.equal(ours, theirs if name == "actions" else theirs[:, 0])
+
+
 def test_frame_skip_holds_the_action() -> None:
     single, triple = make_pusht(32), make_pusht(32, frame_skip=3)
     single.reset(seed=4)
@@ -299,7 +310,7 @@ def test_no_agent_no_position(push_clips: list[Clip]) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [{"policy": "teleport"}, {"num_frames": 1}, {"num_workers": 0}, {"size": 0}, {"frame_skip": 0}, {"seed": -1}],
+    [{"policy": "teleport"}, {"num_frames": 1}, {"num_workers": 0}, {"size": 0}, {"frame_skip": 0}, {"seed": -1}, {"acts_per_frame": 2}],
 )
 def test_bad_arguments_are_refused_at_the_call(arguments: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=str(next(iter(arguments.values())))):

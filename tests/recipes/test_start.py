@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from worldline.data import concatenate_spec
 from worldline.dynamics import Dynamics
 from worldline.interfaces import ActionSpec
 from worldline.recipes import train_world
@@ -84,6 +85,26 @@ def test_other_actions_begin_anew(start, dot_recipe, dot_store):
     for name, value in ours.state_dict().items():
         of_actions = name.startswith(("action_features.", "action_in.", "inverse_out."))
         torch.testing.assert_close(value, first[name] if of_actions else start.dynamics.state_dict()[name])
+
+
+@torch.no_grad()
+def test_an_action_that_was_held_may_become_several_side_by_side(start):
+    """Done twice in a frame, an action does what it did when it was held."""
+    one = ActionSpec(low=(-1.0, 0.0), high=(1.0, 2.0), names=("left", "up"))
+    held = World(replace(start.config, action_spec=one), start.tokenizer, start.dynamics)
+    config = replace(held.config, action_spec=concatenate_spec(one, 2), dynamics=replace(held.config.dynamics, action_dim=4))
+    ours = fresh(config)
+    assert take_weights(ours, held, config)
+    twice = World(config, start.tokenizer, ours)
+    frames, actions = torch.rand(1, 4, 3, 32, 32), torch.rand(1, 4, 2)
+    rollouts = [
+        world.rollout(world.prompt(frames, torch.cat([actions[:, :3]] * count, -1)), torch.cat([actions] * count, -1), seed=0)
+        for world, count in ((held, 1), (twice, 2))
+    ]
+    torch.testing.assert_close(rollouts[1].latents, rollouts[0].latents, rtol=0, atol=1e-4)
+    assert ours.inverse_out.weight.shape[0] == 4
+    other = replace(config, action_spec=replace(concatenate_spec(one, 2), names=("left", "up", "right", "down")))
+    assert not take_weights(fresh(other), held, other)
 
 
 def test_actions_of_another_name_begin_anew(start):

@@ -47,6 +47,7 @@ _SINCE = {
     "mirror": None,
     "recolor": 0,
     "packing": None,
+    "act_hz": None,
 }
 _BY_NAME = ("push", "zoo", "balls")
 
@@ -148,6 +149,8 @@ def _check_source(arguments: Train) -> None:
         raise FileNotFoundError(f"the recipe {arguments.recipe} reads --data, a folder that `worldline collect` filmed, and nothing else")
     if arguments.policy != "mixture" and arguments.recipe != "push":
         raise ValueError("--policy belongs to the recipe push, which films its own videos")
+    if arguments.act_hz is not None and arguments.recipe != "push":
+        raise ValueError("--act-hz belongs to the recipe push, which films its own videos; recordings act as often as they have frames")
     if not of_data and (arguments.data or arguments.only or arguments.shares or arguments.steps):
         raise ValueError("--data, --only, --shares and --steps belong to the recipes zoo and balls")
     if of_simulators and (arguments.mirror is not None or arguments.recolor):
@@ -191,22 +194,28 @@ def _rate_hz(arguments: Train) -> float:
     return _USUAL_RATE_HZ if arguments.rate_hz is None else arguments.rate_hz
 
 
-def _frame_skip_of_push(rate_hz: float | None) -> int:
-    """Simulator steps per frame, during which an action is held."""
-    if rate_hz is None:
-        return FRAME_SKIP
-    skip = round(PUSHT_RATE_HZ / rate_hz)
-    if skip < 1 or not math.isclose(PUSHT_RATE_HZ / skip, rate_hz, rel_tol=1e-3):
-        raise ValueError(f"--rate-hz is {rate_hz}; of Push-T it is {PUSHT_RATE_HZ:g} over a whole number, as 10, 5 or 2.5")
-    return skip
+def _rates_of_push(arguments: Train) -> dict[str, int]:
+    """Simulator steps and actions per frame."""
+    frames_hz = PUSHT_RATE_HZ / FRAME_SKIP if arguments.rate_hz is None else arguments.rate_hz
+    acts_hz = frames_hz if arguments.act_hz is None else arguments.act_hz
+    for name, rate, what in (("rate", frames_hz, "of Push-T it is"), ("act", acts_hz, "pushers act at")):
+        if not rate > 0 or not _is_whole(PUSHT_RATE_HZ / rate):
+            raise ValueError(f"--{name}-hz is {rate}; {what} {PUSHT_RATE_HZ:g} over a whole number, as 10, 5 or 2.5")
+    if not _is_whole(acts_hz / frames_hz):
+        raise ValueError(f"--act-hz is {acts_hz:g} where the world has {frames_hz:g} frames a second; give that or a whole multiple")
+    return {"frame_skip": round(PUSHT_RATE_HZ / frames_hz), "acts_per_frame": round(acts_hz / frames_hz)}
+
+
+def _is_whole(ratio: float) -> bool:
+    return round(ratio) >= 1 and math.isclose(ratio, round(ratio), rel_tol=1e-3)
 
 
 def _store(arguments: Train) -> EpisodeStore:
     folder_of_data, size = arguments.out / "data", arguments.image_size
     match arguments.recipe:
         case "push":
-            workers, skip = max(1, arguments.num_workers), _frame_skip_of_push(arguments.rate_hz)
-            options = {"num_episodes": arguments.episodes, "num_frames": 40, "size": size, "num_workers": workers, "frame_skip": skip}
+            workers, rates = max(1, arguments.num_workers), _rates_of_push(arguments)
+            options = {"num_episodes": arguments.episodes, "num_frames": 40, "size": size, "num_workers": workers, **rates}
             return collect_push(folder_of_data, seed=arguments.seed + 1, policy=arguments.policy, **options)
         case "droid":
             return read_droid(arguments.source[0], folder_of_data, size=size)

@@ -63,8 +63,10 @@ class Train:
             with --no-infer-labels, the others are trained on as video without actions.
         held_out: the sources to keep for measuring, by name, or one fraction of them.
         held_out_folders: hold out whole sub-folders rather than single videos; stricter where a folder is one scene.
-        rate_hz: frames per second of the world; at a low rate more happens from frame to frame. 5 if not given, and of push 2.5, where it
-            is also how often the pushers act; 10 over a whole number. Simulated domains of zoo have rates of their own.
+        rate_hz: frames per second of the world; at a low rate more happens from frame to frame. 5 if not given, and of push 2.5, there
+            10 over a whole number. Simulated domains of zoo have rates of their own.
+        act_hz: of push, how often the pushers act, and what plans in the world may ask for: a whole multiple of the frames' rate, so many
+            actions side by side in each. As often as there are frames if not given.
         image_size: side of the world's square frames, pixels, a multiple of 16.
         fit: how frames of another aspect ratio are made square.
         action_columns: columns of the CSV files that make up an action.
@@ -97,6 +99,7 @@ class Train:
     held_out: tuple[str, ...] = ("0.1",)
     held_out_folders: FlagCreatePairsOff[bool] = False
     rate_hz: float | None = None
+    act_hz: float | None = None
     image_size: int = 64
     fit: Fit = "stretch"
     action_columns: tuple[str, ...] = ()

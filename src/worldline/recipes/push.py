@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 
-from worldline.data import EpisodeStore
+from worldline.data import EpisodeStore, concatenate_spec
 from worldline.dynamics import SamplerConfig, ShortcutConfig
 from worldline.envs.pusht import PolicyName, collect_pusht, pusht_action_spec
 from worldline.recipes.recipe import Recipe
@@ -83,12 +83,20 @@ def collect_push(
     num_workers: int,
     policy: PolicyName = "mixture",
     frame_skip: int = FRAME_SKIP,
+    acts_per_frame: int = 1,
 ) -> EpisodeStore:
-    """Open the Push-T episodes in `folder`, or collect them there first; `policy` and `frame_skip` as in `collect_pusht`."""
+    """Open the Push-T episodes in `folder`, or collect them there first; `policy`, `frame_skip`, `acts_per_frame` as in `collect_pusht`."""
     if (folder / "store.json").is_file():
         return EpisodeStore.open(folder)
     clips = collect_pusht(
-        num_episodes, num_frames=num_frames, size=size, seed=seed, policy=policy, frame_skip=frame_skip, num_workers=num_workers
+        num_episodes,
+        num_frames=num_frames,
+        size=size,
+        seed=seed,
+        policy=policy,
+        frame_skip=frame_skip,
+        acts_per_frame=acts_per_frame,
+        num_workers=num_workers,
     )
     shown = track(clips, "filming", total=num_episodes, console=Console(stderr=True))
-    return EpisodeStore.build(folder, shown, action_spec=pusht_action_spec())
+    return EpisodeStore.build(folder, shown, action_spec=concatenate_spec(pusht_action_spec(), acts_per_frame))

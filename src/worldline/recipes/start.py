@@ -11,6 +11,7 @@ from typing import Any, get_args
 import torch
 from torch import Tensor
 
+from worldline.data import concatenate_spec
 from worldline.dynamics import Dynamics, DynamicsConfig, Size, dynamics_config
 from worldline.interfaces import ActionSpec
 from worldline.tokenizer import Tokenizer
@@ -88,13 +89,24 @@ def take_weights(dynamics: Dynamics, start: World, config: WorldConfig) -> bool:
     ours, theirs = (replace(each, **_MAY_DIFFER) for each in (config.dynamics, start.config.dynamics))
     if ours != theirs:
         raise ValueError(f"the world to start from has dynamics of another shape: {_differences(theirs, ours)}")
-    same = _same_actions(_components(start.config), _components(config))
+    same, repeats = _same_actions(_components(start.config), _components(config)), _repeats(start.config, config)
     own = dynamics.state_dict()
     weights = {name: value for name, value in start.dynamics.state_dict().items() if not name.startswith(_OF_ACTIONS)}
     if same:
         weights |= _of_actions(own, start.dynamics)
+    elif repeats:
+        weights |= _of_repeated(own, start.dynamics, repeats)
     dynamics.load_state_dict(own | weights)
-    return same
+    return same or repeats > 0
+
+
+def _repeats(theirs: WorldConfig, ours: WorldConfig) -> int:
+    """How many of their actions lie side by side in one of ours; 0 if it is not made of theirs, or they have several action spaces."""
+    one, many = theirs.action_spec, ours.action_spec
+    if one is None or many is None or not one.names or theirs.action_spaces or ours.action_spaces:
+        return 0
+    count = many.dim // one.dim
+    return count if count > 0 and many == concatenate_spec(one, count) else 0
 
 
 def _same_actions(theirs: Mapping[str, _Components], ours: Mapping[str, _Components]) -> bool:
@@ -116,6 +128,22 @@ def _of_actions(own: Mapping[str, Tensor], start: Dynamics) -> dict[str, Tensor]
             weights[name] = torch.zeros_like(own[name])
             for new, old in zip(_by_component(weights[name], octaves), _by_component(value, octaves), strict=True):
                 new[:, :known] = old[:, : new.shape[1]]
+    return weights
+
+
+def _of_repeated(own: Mapping[str, Tensor], start: Dynamics, count: int) -> dict[str, Tensor]:
+    """The weights of the actions in the shapes of `own`: of `count` actions of `start` side by side, each has a share of its effect."""
+    octaves = start.config.action_octaves
+    weights = {name: value for name, value in start.state_dict().items() if name.startswith(_OF_ACTIONS)}
+    for name, value in weights.items():
+        if value.shape == own[name].shape:
+            continue
+        if name.startswith("inverse_out."):
+            weights[name] = value.repeat(count, *[1] * (value.ndim - 1))
+        else:
+            weights[name] = torch.zeros_like(own[name])
+            for new, old in zip(_by_component(weights[name], octaves), _by_component(value, octaves), strict=True):
+                new.copy_(old.repeat(1, count, *[1] * (old.ndim - 2)) / count)
     return weights
 
 

@@ -34,6 +34,7 @@ class _Recording:
     seed: int
     policy: PolicyName
     frame_skip: int
+    acts_per_frame: int
 
 
 def collect_pusht(
@@ -44,6 +45,7 @@ def collect_pusht(
     seed: int,
     policy: PolicyName = "mixture",
     frame_skip: int = 1,
+    acts_per_frame: int = 1,
     num_workers: int = 1,
 ) -> Iterator[Clip]:
     """Film episodes of Push-T from random starts, one clip each.
@@ -61,12 +63,13 @@ def collect_pusht(
             another, with corrections, and strolls in between), `mixture` (one of the first three per episode,
             60, 25 and 15 %), `broad` (push, goal, wander or probe, 20, 15, 10 and 55 %), for worlds that are planned in, or `deft`
             (push, goal, wander or aim, 40, 10, 5 and 45 %), for policies that are to reach goals, too.
-        frame_skip: simulator steps of 0.1 s per frame, during which the action is held.
+        frame_skip: simulator steps of 0.1 s per frame.
+        acts_per_frame: actions per frame, side by side, each held for as many steps; divides `frame_skip`.
         num_workers: processes that simulate; above 1, the calling script needs the usual `if __name__ == "__main__"`.
 
     Yields:
-        Clips with frames (T, 3, size, size), actions (T, 2) in environment units, states (T, 7) as in `STATE_NAMES`, rewards (T,)
-        the goal's coverage in that very frame, `rate_hz` 10 / frame_skip and source `pusht/<seed>/<episode>`.
+        Clips with frames (T, 3, size, size), actions (T, 2 acts_per_frame) in environment units, states (T, 7) as in `STATE_NAMES`,
+        rewards (T,) the goal's coverage in that very frame, `rate_hz` 10 / frame_skip and source `pusht/<seed>/<episode>`.
 
     Raises:
         ImportError: if `gym-pusht` is not installed.
@@ -79,8 +82,10 @@ def collect_pusht(
             f"got num_episodes={num_episodes}, num_frames={num_frames}, seed={seed}, num_workers={num_workers}; "
             "episodes and seed must be at least 0, frames at least 2, workers at least 1"
         )
-    recording = _Recording(num_frames=num_frames, size=size, seed=seed, policy=policy, frame_skip=frame_skip)
-    env = make_pusht(size, frame_skip=frame_skip)  # built before the iterator, so that errors come at the call
+    if acts_per_frame < 1 or frame_skip % acts_per_frame:
+        raise ValueError(f"acts_per_frame is {acts_per_frame}; give a divisor of the {frame_skip} simulator steps of a frame")
+    recording = _Recording(num_frames=num_frames, size=size, seed=seed, policy=policy, frame_skip=frame_skip, acts_per_frame=acts_per_frame)
+    env = make_pusht(size, frame_skip=frame_skip // acts_per_frame)  # built before the iterator, so that errors come at the call
     if num_workers == 1:
         return (_to_clip(recording, episode, _film(env, recording, episode)) for episode in range(num_episodes))
     return _film_in_parallel(recording, num_episodes, num_workers)
@@ -109,7 +114,7 @@ def _use_one_thread() -> None:
 
 
 def _film_alone(recording: _Recording, episode: int) -> dict[str, np.ndarray]:
-    env = make_pusht(recording.size, frame_skip=recording.frame_skip)
+    env = make_pusht(recording.size, frame_skip=recording.frame_skip // recording.acts_per_frame)
     return _film(env, recording, episode)
 
 
@@ -120,12 +125,16 @@ def _film(env: PushT, recording: _Recording, episode: int) -> dict[str, np.ndarr
     act = _make_policy(recording.policy, generator)
     rows: dict[str, list[np.ndarray]] = {"frames": [], "actions": [], "states": [], "rewards": []}
     for step in range(recording.num_frames):
-        target = act(info["state"])
-        action = np.array([target.real, target.imag], dtype=np.float32).clip(MARGIN, ARENA_SIZE - MARGIN)
-        for name, value in (("frames", frame), ("actions", action), ("states", info["state"]), ("rewards", info["coverage"])):
+        before, last, actions = info, step + 1 == recording.num_frames, []
+        for index in range(recording.acts_per_frame):
+            target = act(info["state"])
+            actions.append(np.array([target.real, target.imag], dtype=np.float32).clip(MARGIN, ARENA_SIZE - MARGIN))
+            if not last or index + 1 < recording.acts_per_frame:
+                info = env.advance(actions[-1])
+        shown = ("frames", frame), ("actions", np.concatenate(actions)), ("states", before["state"]), ("rewards", before["coverage"])
+        for name, value in shown:
             rows[name].append(value)
-        if step + 1 < recording.num_frames:
-            frame, _, _, _, info = env.step(action)
+        frame = frame if last else env.render()
     return {name: np.stack(values) for name, values in rows.items()}
 
 

@@ -84,13 +84,17 @@ class PushT(gymnasium.Env[np.ndarray, np.ndarray]):
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Hold `action` for `frame_skip` simulator steps; returns picture, coverage, terminated, truncated and `info`."""
+        info = self.advance(action)
+        return self.render(), info["coverage"], info["is_success"], False, info
+
+    def advance(self, action: np.ndarray) -> dict[str, Any]:
+        """As `step`, without drawing; returns `info`."""
         target = np.asarray(action, dtype=np.float64)
         if target.shape != (2,) or not np.isfinite(target).all():
             raise ValueError(f"a Push-T action is a finite target (x, y), got {action}")
         for _ in range(self.frame_skip):
             *_, simulator_info = self._simulator.step(target)
-        info = self._info(simulator_info["coverage"])
-        return self.render(), info["coverage"], info["is_success"], False, info
+        return self._info(simulator_info["coverage"])
 
     def render(self) -> np.ndarray:
         """The scene as (size, size, 3) uint8: the simulator's own drawing, averaged over the area of each pixel."""
