@@ -33,7 +33,7 @@ def test_a_code_finds_later_frames_that_latents_do_not(latents, tmp_path):
     assert figures["chance"] == 0.25
     assert figures["steps"] == 150
     assert int(code.updates) == 150
-    assert code.config.late_after == 75
+    assert code.config.late_after == 120
     again, same = train_frame_code([latents], tmp_path / "code", recipe(150))
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in code.state_dict().items())
     assert same["found"] == figures["found"]

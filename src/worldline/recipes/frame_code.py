@@ -26,7 +26,7 @@ _CROWD = 256  # frames among which one is to be found, when a code is measured
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FrameCodeRecipe:
-    """How a code is trained; the temperature is raised half way.
+    """How a code is trained; the temperature is raised towards the end.
 
     Attributes:
         training: optimisation.
@@ -34,6 +34,7 @@ class FrameCodeRecipe:
         near_seconds: least and most between the frames of a pair. What changes within the least is not asked for.
         code_dim: components of the code.
         width: of the hidden layers.
+        late_share: of the steps, the last ones, at the higher temperature.
     """
 
     training: TrainConfig = field(default_factory=lambda: TrainConfig(steps=5000, decay_fraction=0.4, balance=False))
@@ -41,6 +42,7 @@ class FrameCodeRecipe:
     near_seconds: tuple[float, float] = (0.8, 4.8)
     code_dim: int = 128
     width: int = 768
+    late_share: float = 0.2
 
 
 def train_frame_code(
@@ -73,7 +75,7 @@ def train_frame_code(
         latent_dim=latent_dim,
         code_dim=recipe.code_dim,
         width=recipe.width,
-        late_after=max(1, recipe.training.steps // 2),
+        late_after=max(1, round(recipe.training.steps * (1 - recipe.late_share))),
     )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
