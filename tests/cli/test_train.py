@@ -10,6 +10,7 @@ import pytest
 
 from worldline.cli import main
 from worldline.data import EpisodeStore
+from worldline.recipes import Recipe
 from worldline.world import World
 
 
@@ -57,16 +58,22 @@ def test_a_run_can_be_predicted_with_by_its_folder(run: Path, videos: Path, tmp_
     assert out.is_file()
 
 
-def test_pushers_may_act_more_often_than_there_are_frames(tmp_path: Path) -> None:
+def test_pushers_may_act_more_often_than_there_are_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("gym_pusht")
-    words = ["train", "push", "--start", "push", "--rate-hz", "5", "--act-hz", "10", "--episodes", "4", "--held-out", "0.5"]
-    assert main([*words, "--minutes", "0.02", "--out", str(tmp_path / "run")]) == 0
-    world = World.load(tmp_path / "run" / "world")
-    assert world.config.rate_hz == 5
-    assert world.action_spec is not None
-    assert world.action_spec.names == ("target_x", "target_y", "target_x+1", "target_y+1")
-    assert "weights of the actions" not in world.config.provenance
-    assert {episode.num_frames for episode in EpisodeStore.open(tmp_path / "run" / "data").episodes} == {40}
+    filmed: list[EpisodeStore] = []
+
+    def train_and_measure(recipe: Recipe, train: EpisodeStore, *rest: object, **more: object) -> None:
+        filmed.append(train)
+        raise StopIteration
+
+    monkeypatch.setattr("worldline.cli.train.train_and_measure", train_and_measure)
+    words = ["train", "push", "--rate-hz", "5", "--act-hz", "10", "--episodes", "4", "--held-out", "0.5", "--out", str(tmp_path / "run")]
+    with pytest.raises(StopIteration):
+        main(words)
+    (store,) = filmed
+    assert store.action_spec is not None
+    assert store.action_spec.names == ("target_x", "target_y", "target_x+1", "target_y+1")
+    assert {(episode.num_frames, episode.rate_hz) for episode in store.episodes} == {(40, 5.0)}
 
 
 def test_labelled_videos_make_a_world_that_can_be_steered(videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
