@@ -90,6 +90,14 @@ def test_the_package_brings_a_code_of_its_push() -> None:
     assert frame_code_of("tiny", World.load("tiny")) is None
 
 
+def test_a_readme_that_is_no_card_is_left_alone(run_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("mine")
+    words = ["code", str(run_folder), "--steps", "2", "--near-seconds", "0.4", "2", "--out", str(tmp_path / "code.safetensors")]
+    assert main(words) == 0
+    assert (tmp_path / "code.safetensors").is_file()
+    assert (tmp_path / "README.md").read_text() == "mine"
+
+
 def test_a_code_comes_with_its_world_from_the_hub(run_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert main(["code", str(run_folder), "--steps", "2", "--near-seconds", "0.4", "2"]) == 0
 

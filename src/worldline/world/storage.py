@@ -75,9 +75,9 @@ def locate_world(name: str | Path) -> Path:
 
 
 def add_to_card(folder: Path, heading: str, text: str) -> None:
-    """Put a section at the end of a world's card, or in the place of the one of that heading; nothing happens where there is no card."""
+    """Put a section at the end of a world's card, or in the place of the one of that heading; a README that is no world's is left alone."""
     path = folder / "README.md"
-    if path.is_file():
+    if all((folder / name).is_file() for name in (*_FILES, path.name)):
         before, _, _ = path.read_text(encoding="utf-8").partition(f"\n## {heading}\n")
         card = f"{before.rstrip()}\n\n## {heading}\n\n{text.strip()}\n"
         _replace(path, lambda partial: partial.write_text(card, encoding="utf-8"))
