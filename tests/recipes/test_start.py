@@ -119,6 +119,22 @@ def test_the_past_may_reach_another_length(start):
     assert take_weights(fresh(config), start, config)
 
 
+def test_a_deeper_network_begins_as_the_one_that_it_continues(start, dot_recipe, dot_store, tmp_path):
+    config = replace(start.config, dynamics=replace(start.config.dynamics, num_layers=6))
+    deeper = fresh(config)
+    assert take_weights(deeper, start, config)
+    prompt, actions = torch.rand(1, 4, 3, 16, 16), torch.rand(1, 6, config.dynamics.action_dim) * 2 - 1
+    worlds = (World(config, start.tokenizer, deeper), start)
+    ours, theirs = (world.rollout(world.prompt(prompt, actions[:, :3]), actions[:, 3:], seed=0) for world in worlds)
+    torch.testing.assert_close(ours.latents, theirs.latents, rtol=0, atol=1e-5)
+    recipe = replace(dot_recipe(tokenizer_steps=2, dynamics_steps=3), num_layers=6)
+    world = train_world(recipe, dot_store, tmp_path / "deeper", start=start)
+    assert world.config.provenance["blocks"] == 6
+    assert world.config.provenance["blocks that are new"] == 2
+    assert size_of(world) == "nano"
+    assert world.dynamics.state_dict()["transformer.blocks.5.down.weight"].abs().max() > 0  # it learns
+
+
 def test_another_shape_is_refused_by_name(start):
     config = replace(start.config, dynamics=replace(start.config.dynamics, num_layers=2))
     with pytest.raises(ValueError, match="num_layers 4 where the recipe asks for 2"):

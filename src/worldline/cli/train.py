@@ -48,6 +48,7 @@ _SINCE = {
     "recolor": 0,
     "packing": None,
     "act_hz": None,
+    "layers": None,
 }
 _BY_NAME = ("push", "zoo", "balls")
 
@@ -127,6 +128,8 @@ def _check(arguments: Train) -> None:
     of_start = {"--new-dynamics": arguments.new_dynamics, "--train-tokenizer": arguments.train_tokenizer}
     if any(of_start.values()) and arguments.start is None:
         raise ValueError(f"{next(filter(of_start.get, of_start))} belongs to --start, a world whose tokenizer is there already")
+    if arguments.layers is not None and arguments.layers < 1:
+        raise ValueError(f"--layers is {arguments.layers}; give at least 1")
     if arguments.packing is not None and arguments.packing < 1:
         raise ValueError(f"--packing is {arguments.packing}; give 1, or a divisor of the patches along a side")
     if not 0 <= arguments.label_share <= 1:

@@ -53,6 +53,8 @@ class Train:
         new_dynamics: with --start, keep the tokenizer alone; the dynamics begin anew, of --size and --packing.
         train_tokenizer: with --start, train its tokenizer on as well, for frames unlike those that it knows; the dynamics then follow it.
         size: of the network: nano 1M parameters, tiny 6M, small 30M, base 150M, large 1B.
+        layers: blocks of that network; the size's own, or those of the world to start from, if not given. With --start give more than it
+            has to make it deeper: the further ones have no effect until they are trained, so nothing is lost, and a frame costs more.
         packing: patches along a side of a token of the dynamics. With 2 these have a quarter of the tokens: about twice the frames in the
             same time, in training and in planning.
         minutes: training time; each recipe has its own default. A run with --start that keeps its tokenizer may be given more or less when
@@ -91,6 +93,7 @@ class Train:
     new_dynamics: FlagCreatePairsOff[bool] = False
     train_tokenizer: FlagCreatePairsOff[bool] = False
     size: Size | None = None
+    layers: int | None = None
     packing: int | None = None
     minutes: float | None = None
     steps: tuple[int, int] | None = None

@@ -62,6 +62,7 @@ def as_asked(recipe: Recipe, arguments: Train) -> Recipe:
         label_share=arguments.label_share,
         infers_labels=arguments.infer_labels,
         packing=recipe.packing if arguments.packing is None else arguments.packing,
+        num_layers=arguments.layers,
         new_dynamics=arguments.new_dynamics,
         trains_tokenizer=arguments.train_tokenizer,
     )

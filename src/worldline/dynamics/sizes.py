@@ -18,22 +18,32 @@ _WIDTH_DEPTH_HEAD = {
 
 
 def dynamics_config(
-    size: Size, *, num_tokens: int, latent_dim: int, action_dim: int, context_frames: int = 16, max_steps: int = 8, packing: int = 1
+    size: Size,
+    *,
+    num_tokens: int,
+    latent_dim: int,
+    action_dim: int,
+    context_frames: int = 16,
+    max_steps: int = 8,
+    packing: int = 1,
+    num_layers: int | None = None,
 ) -> DynamicsConfig:
     """Config of a named size: `nano` (0.9M parameters), `tiny` (6M), `small` (30M), `base` (150M), `large` (1B).
+
+    `num_layers` blocks in place of its own, if given.
 
     Raises:
         ValueError: for an unknown size.
     """
     if size not in get_args(Size):
         raise ValueError(f"size {size!r} is not one of {', '.join(get_args(Size))}")
-    width, num_layers, head_dim = _WIDTH_DEPTH_HEAD[size]
+    width, depth, head_dim = _WIDTH_DEPTH_HEAD[size]
     return DynamicsConfig(
         num_tokens=num_tokens,
         latent_dim=latent_dim,
         action_dim=action_dim,
         width=width,
-        num_layers=num_layers,
+        num_layers=depth if num_layers is None else num_layers,
         head_dim=head_dim,
         context_frames=context_frames,
         max_steps=max_steps,

@@ -49,6 +49,8 @@ class Recipe:
             window are trained under a full past, as those of a long rollout are drawn.
         max_steps: finest number of sampling steps, k_max.
         packing: patches along a side of a token of the dynamics, see `DynamicsConfig`.
+        num_layers: blocks of the dynamics; those of the size, or of the world to start from, if None. More than that world has, and the
+            further ones have no effect until they are trained.
         frame_skip: recorded frames per frame of the world; the actions in between are put side by side. Of a single store: a `Corpus`
             brings its own.
         label_share: share of the episodes that keep their action labels; to the others they are unknown.
@@ -75,6 +77,7 @@ class Recipe:
     context_frames: int | None = None
     max_steps: int = 8
     packing: int = 1
+    num_layers: int | None = None
     frame_skip: int = 1
     label_share: float = 1.0
     infers_labels: bool = True
@@ -117,8 +120,8 @@ def train_world(
             its own; the world then has an action space for each (`World.with_action_space`).
         folder: holds `tokenizer/`, `latents/`, `dynamics/` and in the end `world/`.
         start: a trained world to go on from. Its tokenizer is kept as it is, unless the recipe says `trains_tokenizer`, and the dynamics
-            begin with its weights and packing; those of the actions begin anew if its actions have other components, and all of them if
-            the recipe says `new_dynamics`.
+            begin with its weights and packing, and with further blocks if the recipe asks for more `num_layers`; those of the actions
+            begin anew if its actions have other components, and all of them if the recipe says `new_dynamics`.
         watch: called with the averaged world, the folder for samples, and the step, whenever the dynamics are sampled; returns figures for
             the log.
         num_workers: threads that prepare batches.
@@ -158,6 +161,7 @@ def train_world(
     provenance = {
         "recipe": recipe.name,
         "size": recipe.size,
+        "blocks": config.dynamics.num_layers,
         "training frames": corpus.num_frames,
         "tokenizer": str(further) if start is None else tokenizer_cost(start, str(further) if further else None),
         "dynamics": str(cost),
@@ -179,13 +183,16 @@ def train_world(
 
 def _going_on(recipe: Recipe, start: World) -> Recipe:
     """The recipe in the shape of `start`, and the minutes of a tokenizer that stays given to the dynamics, whose late phases move along."""
-    packing = recipe.packing if recipe.new_dynamics else start.config.dynamics.packing
-    recipe = dataclasses.replace(recipe, tokenizer=start.config.tokenizer, packing=packing)
+    theirs = start.config.dynamics
+    recipe = dataclasses.replace(recipe, tokenizer=start.config.tokenizer)
+    if not recipe.new_dynamics:
+        recipe = dataclasses.replace(recipe, packing=theirs.packing, num_layers=recipe.num_layers or theirs.num_layers)
     first, second = recipe.tokenizer_training.duration_seconds, recipe.dynamics_training.duration_seconds
     if first is None or second is None or recipe.trains_tokenizer:
         return recipe
     longer = (first + second) / second
-    after = {name: round(longer * getattr(recipe.shortcut, name)) for name in ("self_after", "unroll_after")}
+    deeper = (recipe.num_layers or theirs.num_layers) / theirs.num_layers  # a step takes as much longer, so minutes hold fewer of them
+    after = {name: round(longer / deeper * getattr(recipe.shortcut, name)) for name in ("self_after", "unroll_after")}
     return dataclasses.replace(
         recipe,
         dynamics_training=dataclasses.replace(recipe.dynamics_training, duration_seconds=first + second),
@@ -260,6 +267,7 @@ def world_config(recipe: Recipe, corpus: Corpus[EpisodeStore]) -> WorldConfig:
             context_frames=recipe.context_frames or recipe.dynamics_batch[1],
             max_steps=recipe.max_steps,
             packing=recipe.packing,
+            num_layers=recipe.num_layers,
         ),
         sampler=recipe.sampler,
         rate_hz=None if alone is None else rates[alone],

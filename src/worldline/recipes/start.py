@@ -26,7 +26,7 @@ _Components = tuple[str, ...] | int | None  # of an action: their names, or how 
 
 
 def size_of(start: World) -> Size:
-    """The named size of a world's dynamics.
+    """The named size of a world's dynamics, however many blocks they have.
 
     Raises:
         ValueError: if it is none of them.
@@ -41,6 +41,7 @@ def size_of(start: World) -> Size:
             context_frames=config.context_frames,
             max_steps=config.max_steps,
             packing=config.packing,
+            num_layers=config.num_layers,
         )
         if named == config:
             return size
@@ -66,8 +67,10 @@ def begin(dynamics: Dynamics, start: World, config: WorldConfig, *, anew: bool) 
     recipe = before.get("recipe", "a world")
     if anew:
         return {"tokenizer of": f"{recipe}, {weights}"}
-    rows = {"started from": f"{recipe}, {before.get('dynamics', 'cost unknown')}, {weights}"}
+    rows: dict[str, Any] = {"started from": f"{recipe}, {before.get('dynamics', 'cost unknown')}, {weights}"}
     same = take_weights(dynamics, start, config)
+    deeper = config.dynamics.num_layers - start.config.dynamics.num_layers
+    rows |= {"blocks that are new": deeper} if deeper else {}
     return rows if same else rows | {"weights of the actions": "new: its actions were others"}
 
 
@@ -77,6 +80,7 @@ def take_weights(dynamics: Dynamics, start: World, config: WorldConfig) -> bool:
     They are taken if an action space of one name has the same components in both, and every one that both name has. Spaces of other names
     are of other simulators; all share the places of the components, so a world learns further ones beside those that it knows. Where
     actions are wider than they were, the further components have no effect at first. Otherwise these weights keep their own first values.
+    Blocks behind those of `start` do, too: a fresh one passes on what it is given, so a deeper network begins as the one it continues.
 
     Args:
         dynamics: newly made, of `config`.
@@ -84,9 +88,11 @@ def take_weights(dynamics: Dynamics, start: World, config: WorldConfig) -> bool:
         config: of the world that is to be.
 
     Raises:
-        ValueError: if the two networks have different shapes.
+        ValueError: if the two networks have different shapes, other than in depth, or `start` is the deeper one.
     """
     ours, theirs = (replace(each, **_MAY_DIFFER) for each in (config.dynamics, start.config.dynamics))
+    if ours.num_layers > theirs.num_layers:
+        ours = replace(ours, num_layers=theirs.num_layers)
     if ours != theirs:
         raise ValueError(f"the world to start from has dynamics of another shape: {_differences(theirs, ours)}")
     same, repeats = _same_actions(_components(start.config), _components(config)), _repeats(start.config, config)
