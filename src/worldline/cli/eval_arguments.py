@@ -39,7 +39,7 @@ class Eval:
     physics: ground truth in the latents, occluders, balls after PhyWorld. in-context: whether a longer prompt helps where physics differs.
     What the data lacks is listed as not measured, and why. control, when asked for: plans in the world, acts in the simulator, from a start
     to a goal picture; success beside its floors, realised beside predicted cost. It takes no data, keeps its attempts in OUT/control, and
-    goes on where it was.
+    goes on where it was; the same command in several processes at once shares the work.
 
     Example: worldline eval runs/push (a run of `worldline train`: on what it held out)
 

@@ -1,6 +1,7 @@
 """The suite on a world that knows the law, on one that does not heed actions, and in the simulator itself."""
 
 import json
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +16,7 @@ from worldline.eval.suites.control.gradients import gradient_cosine
 from worldline.eval.suites.control.pairs import Pair, find_pairs
 from worldline.eval.suites.control.plan import FRAMES_PER_OFFSET
 from worldline.eval.suites.control.planners import make_planner
+from worldline.eval.suites.control.records import Records
 from worldline.eval.suites.control.subject import LearnedSubject, Packing, packing_of
 from worldline.eval.suites.control.summary import wilson_interval
 from worldline.eval.suites.control.tasks import Task
@@ -94,6 +96,28 @@ def test_a_suite_that_was_broken_off_goes_on_and_another_setup_begins_anew(
     with pytest.raises(AssertionError, match="tried again"):
         measure_control(knowing_world, ControlPlan(**other, in_simulator=True), tmp_path)
     assert json.loads(rows[0])["attempt"]["num_frames"] <= 10 * FRAMES_PER_OFFSET
+
+
+def test_what_others_are_at_is_waited_for_in_the_end(
+    slide: Task, knowing_world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[int, bool]] = []
+    claim = Records.claim
+
+    @contextmanager
+    def busy(records: Records, what: Any, *, wait: bool) -> Any:
+        asked.append((what.pair, wait))
+        with claim(records, what, wait=wait):
+            yield wait or what.pair
+
+    settings: dict[str, Any] = PLAN | {"num_pairs": 3}
+    plan = ControlPlan(**settings, in_simulator=True)
+    alone = measure_control(knowing_world, plan, tmp_path / "alone")
+    monkeypatch.setattr(Records, "claim", busy)
+    shared = measure_control(knowing_world, plan, tmp_path / "shared")
+    assert asked == [(0, False), (1, False), (2, False), (0, True)]
+    gap = "realised minus predicted"
+    assert (figure(shared, "success").value, figure(shared, gap)) == (figure(alone, "success").value, figure(alone, gap))
 
 
 def test_attempts_are_repeatable(slide: Task, knowing_world: Any) -> None:

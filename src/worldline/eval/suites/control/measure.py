@@ -74,7 +74,8 @@ class _Stage:
         settings = "-".join(str(one) for one in (self.world[:12], horizon, taught_by, plan.num_policy_updates))
         path = self.records.folder / "policies" / f"{self.task.name}-{settings}.safetensors"
         sizes = {"horizon": horizon, "num_updates": plan.num_policy_updates}
-        return flow_policy(self.subject, self._lessons, path, progress=tell, **sizes)
+        with self.records.claim(path.name, wait=True):  # another process that is at it is waited for
+            return flow_policy(self.subject, self._lessons, path, progress=tell, **sizes)
 
     def _lessons(self) -> Lessons:
         if self.taught is not None:
@@ -241,28 +242,38 @@ def _attempts(stage: _Stage, trial: Trial, pairs: Sequence[Pair]) -> dict[Key, A
 
     first = stage.subject.look(History.of(pairs[0]))
     settings = settings_of(solve(first, stage.subject.objective(pairs[0], first)))
-    for seed in range(plan.seed, plan.seed + plan.num_seeds):
-        for index, pair in enumerate(pairs):
-            key = trial.key(seed, index, settings)
-            attempt = stage.records.get(key)
-            if attempt is None:
-                attempt, film = try_pair(
-                    stage.subject,
-                    stage.task,
-                    stage.simulator,
-                    pair,
-                    solve,
-                    budget=plan.budget_for(trial.scene.offset),
-                    horizon=horizon,
-                    execute=plan.execute_for(horizon),
-                    seed=seed,
-                    size=stage.size,
-                )
-                stage.records.add(key, attempt, film if index < 2 * plan.num_films else None)
-            attempts[key] = attempt
-            solved = sum(one.solved for one in attempts.values())
-            stage.progress(f"{trial}: {len(attempts)} of {plan.num_seeds * len(pairs)}, {solved} solved")
-    return attempts
+
+    def attempt(key: Key, *, wait: bool) -> Attempt | None:
+        """What came of it; None if another process is at it, unless that is waited for."""
+        if (known := stage.records.get(key)) is not None:
+            return known
+        with stage.records.claim(key, wait=wait) as mine:
+            if not mine or (known := stage.records.get(key)) is not None:
+                return known if mine else None
+            made, film = try_pair(
+                stage.subject,
+                stage.task,
+                stage.simulator,
+                pairs[key.pair],
+                solve,
+                budget=plan.budget_for(trial.scene.offset),
+                horizon=horizon,
+                execute=plan.execute_for(horizon),
+                seed=key.seed,
+                size=stage.size,
+            )
+            stage.records.add(key, made, film if key.pair < 2 * plan.num_films else None)
+            return made
+
+    seeds = range(plan.seed, plan.seed + plan.num_seeds)
+    keys = [trial.key(seed, index, settings) for seed in seeds for index in range(len(pairs))]
+    for wait in (False, True):
+        for key in keys:
+            if key not in attempts and (made := attempt(key, wait=wait)) is not None:
+                attempts[key] = made
+                solved = sum(one.solved for one in attempts.values())
+                stage.progress(f"{trial}: {len(attempts)} of {len(keys)}, {solved} solved")
+    return {key: attempts[key] for key in keys}
 
 
 def _batch_figure(stage: _Stage, scene: Scene, pair: Pair) -> Figure:

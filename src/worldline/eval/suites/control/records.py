@@ -1,10 +1,12 @@
-"""What attempts came to, kept on disk line by line, so that a suite that was broken off goes on where it was.
+"""What attempts came to, kept on disk line by line: a suite that was broken off goes on where it was, and several processes share one.
 
 May import: data, torch, its siblings. Refuses to know: worlds, planners, figures.
 """
 
+import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +14,11 @@ import torch
 
 from worldline.data import to_float, to_uint8
 from worldline.eval.suites.control.attempt import Attempt, Shown
+
+try:
+    import fcntl
+except ImportError:  # not on Windows; there, give one folder to one process
+    fcntl = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,20 +62,55 @@ class Records:
         self._setup = json.dumps(setup, sort_keys=True, default=str)
         self._found: dict[tuple[str, str], Attempt] = {}
         (folder / "films").mkdir(parents=True, exist_ok=True)
-        self._path = folder / "attempts.jsonl"
-        for line in self._path.read_text(encoding="utf-8").splitlines() if self._path.exists() else ():
+        self._path, self._read = folder / "attempts.jsonl", 0
+        self._catch_up()
+
+    def _catch_up(self) -> None:
+        """Read what was written since."""
+        if not self._path.exists() or self._path.stat().st_size == self._read:
+            return
+        with self._path.open("rb") as file:
+            file.seek(self._read)
+            new = file.read()
+        *lines, rest = new.split(b"\n")
+        self._read += len(new) - len(rest)
+        for line in lines:
             try:
                 row = json.loads(line)
-            except json.JSONDecodeError:
-                continue  # the line that was being written when the run was broken off
+            except ValueError:
+                continue  # the line that was being written when a run was broken off
             if row["setup"] == self._setup and "settings" in row:
                 values = row["attempt"]
                 lists = {name: tuple(values[name]) for name in ("predicted", "realised", "seconds")}
                 self._found[row["key"], row["settings"]] = Attempt(**values | lists)
 
     def get(self, key: Key) -> Attempt | None:
-        """What is known of an attempt."""
+        """What is known of an attempt, also by other processes."""
+        if (str(key), key.settings) not in self._found:
+            self._catch_up()
         return self._found.get((str(key), key.settings))
+
+    @contextmanager
+    def claim(self, what: object, *, wait: bool) -> Generator[bool]:
+        """Hold `what` against other processes that use this folder; whether it is held.
+
+        A process that dies lets go. With `wait` it waits until nobody else holds it.
+        """
+        folder = self.folder / "claims"
+        folder.mkdir(exist_ok=True)
+        name = hashlib.sha256(f"{self._setup}{what}".encode()).hexdigest()[:16]
+        with (folder / name).open("w", encoding="utf-8") as file:
+            held = True
+            if fcntl is not None:
+                try:
+                    fcntl.lockf(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+                except (BlockingIOError, PermissionError):
+                    held = False
+            try:
+                yield held
+            finally:
+                if held:  # whoever waits for it looks at what is known by now, so a new claim beside theirs does no harm
+                    (folder / name).unlink(missing_ok=True)
 
     def add(self, key: Key, attempt: Attempt, film: Shown | None = None) -> None:
         """Keep an attempt, and its film if there is one; the film takes the place of one under other settings."""
