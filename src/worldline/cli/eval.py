@@ -108,7 +108,6 @@ def _control_plan(arguments: Eval) -> ControlPlan:
         seed=arguments.seed,
         horizon=arguments.horizon,
         execute=arguments.execute,
-        variance_weight=arguments.variance_weight,
         prompt_frames=arguments.prompt_frames,
         batch_size=arguments.batch_size,
         in_simulator=arguments.in_simulator,

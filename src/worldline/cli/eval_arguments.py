@@ -86,8 +86,6 @@ class Eval:
         pairs: starts and goals per environment, protocol and offset, each tried with every seed.
         horizon: frames of the world per plan; the offset, within 4 and 12, if not given.
         execute: frames of each plan that are done; a third of the horizon if not given.
-        variance_weight: what plans cost for frames that are clouds, where the world is unsure; a search otherwise finds such plans, for a
-            cloud near the goal differs less from it than a sharp picture beside it. 1.5 does well on pusht.
         in_simulator: plan in the true simulator, at the world's rate, in place of the world.
         device: cpu or cuda.
         seed: of the windows, and the first of the noise.
@@ -121,7 +119,6 @@ class Eval:
     policy_updates: int = 1500
     horizon: int | None = None
     execute: int | None = None
-    variance_weight: float = 0.0
     in_simulator: FlagCreatePairsOff[bool] = False
     device: Literal["cpu", "cuda"] = "cpu"
     seed: int = 0

@@ -29,23 +29,15 @@ class GoalPicture(Composable):
     distance of optimal transport (Peyre 2018, "Comparison between W2 distance and H^-1 norm, and localization of Wasserstein distance"); of
     order 1.5 the energy distance (Szekely and Rizzo 2013): it falls all the way to the goal. Order 0 is the sharper one at its end.
 
-    A world that is unsure draws the mean m of what may come, a cloud, and a cloud near the goal g is nearer to it than any of the sharp
-    pictures x that it stands for: E|x - g|^2 = |m - g|^2 + var x. A search finds such plans. Where the same things stay in view, what m
-    lacks of the goal's energy about its mean tells the variance, and with `variance_weight` a frame costs as much more:
-
-        cost[t] += variance_weight * max(0, |g|^2 - |m[t]|^2) / |start - g|^2
-
     Args:
         goal_latent: (S, C), the frame to reach.
         start_latent: (S, C), where the way begins.
         decode: latents (..., S, C) -> pictures (..., 3, H, W), differentiable; for example `world.decode`.
         orders: n, each with the same say.
-        variance_weight: of energy that is lost; 0 judges a cloud as a picture like any other.
         over_time: "final" judges the last frame only, "mean" every frame alike, "nearest" the one that comes nearest; see `GoalLatent`.
 
     Raises:
-        ValueError: if the latents are not finite and of one shape (S, C), an order or the weight is negative or not finite, there is no
-            order, or the option is unknown.
+        ValueError: if the latents are not finite and of one shape (S, C), an order is negative or there is none, or the option is unknown.
     """
 
     def __init__(
@@ -55,7 +47,6 @@ class GoalPicture(Composable):
         decode: Callable[[Tensor], Tensor],
         *,
         orders: Sequence[float] = (0.0, 1.5),
-        variance_weight: float = 0.0,
         over_time: Literal["final", "mean", "nearest"] = "nearest",
     ) -> None:
         pair = torch.stack([goal_latent, start_latent]) if goal_latent.shape == start_latent.shape else goal_latent
@@ -64,11 +55,9 @@ class GoalPicture(Composable):
             raise ValueError(f"goal and start are {shapes}; give the finite latents (S, C) of one frame each")
         if not orders or not all(0 <= order < math.inf for order in orders):
             raise ValueError(f"orders are {tuple(orders)}; give at least one, none of them negative")
-        if not 0 <= variance_weight < math.inf:
-            raise ValueError(f"variance_weight is {variance_weight}; give 0, for no such cost, or a positive number")
         if over_time not in ("final", "mean", "nearest"):
             raise ValueError(f'over_time is {over_time!r}; choose "final", "mean" or "nearest"')
-        self.goal_latent, self.decode, self.variance_weight, self.over_time = goal_latent, decode, variance_weight, over_time
+        self.goal_latent, self.decode, self.over_time = goal_latent, decode, over_time
         with torch.no_grad():
             self.goal, start = decode(pair)
             self.rows, self.columns = (cosine_transform(side).to(self.goal) for side in self.goal.shape[1:])
@@ -80,7 +69,6 @@ class GoalPicture(Composable):
                 norm = frequencies**-order
                 # A start that looks like the goal must not divide by nothing: a thousandth in every pixel is no distance.
                 self.weights += norm / (norm * away).sum().clamp_min(1e-6 * float(norm.sum())) / len(orders)
-            self.energy, self.away = _energy(self.goal), away.sum().clamp_min(1e-6 * away.numel())
 
     def __call__(self, rollout: Rollout) -> Tensor:
         """(B,) scores, mean over samples.
@@ -92,20 +80,12 @@ class GoalPicture(Composable):
         if latents.shape[-2:] != self.goal_latent.shape:
             found, wanted = tuple(latents.shape[-2:]), tuple(self.goal_latent.shape)
             raise ValueError(f"the rollout has latents {found} per frame and the goal {wanted}; make the goal with the same world")
-        pictures = self.decode(latents)
-        costs = (self._transform(pictures).square() * self.weights).sum((-1, -2, -3))
-        if self.variance_weight:
-            costs = costs + self.variance_weight * (self.energy - _energy(pictures)).clamp_min(0) / self.away
+        costs = (self._transform(self.decode(latents)).square() * self.weights).sum((-1, -2, -3))
         return -(nearest(costs) if self.over_time == "nearest" else costs.mean(-1)).mean(0)
 
     def _transform(self, pictures: Tensor) -> Tensor:
         """The cosine transform (..., 3, H, W) of the difference to the goal."""
         return self.rows @ (pictures - self.goal) @ self.columns.T
-
-
-def _energy(pictures: Tensor) -> Tensor:
-    """(..., 3, H, W) -> (...): summed square about the mean of each colour."""
-    return (pictures - pictures.mean((-1, -2), keepdim=True)).square().sum((-1, -2, -3))
 
 
 def cosine_transform(size: int) -> Tensor:

@@ -122,7 +122,7 @@ def measure_control(world: World | None, plan: ControlPlan, folder: Path, *, pro
         | {
             "execute": plan.execute,
             "prompt_frames": plan.prompt_frames,
-            "objective": "picture, nearest" + (f", variance {plan.variance_weight:g}" if plan.variance_weight else ""),
+            "objective": "picture, nearest",
             "lessons": [taught_by, plan.num_policy_updates],
         },
     )
@@ -170,7 +170,7 @@ def _recordings(plan: ControlPlan, world: str) -> EpisodeStore | None:
 def _subject(world: World | None, plan: ControlPlan, task: Task, simulators: tuple[Simulator, Simulator], size: int) -> Subject:
     acted, imagined = simulators
     if world is not None and not plan.in_simulator:
-        return LearnedSubject(world, acted, prompt_frames=plan.prompt_frames, variance_weight=plan.variance_weight)
+        return LearnedSubject(world, acted, prompt_frames=plan.prompt_frames)
     packing = plain_packing(acted) if world is None else packing_of(world, acted)
     return SimulatorSubject(task, imagined, packing, size=size)
 

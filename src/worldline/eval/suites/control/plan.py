@@ -31,7 +31,6 @@ class ControlPlan:
         horizon: frames of the world per plan; the offset, within 4 and 12, if None.
         execute: frames of each plan that are done; a third of the horizon if None.
         prompt_frames: frames that a learned world is shown.
-        variance_weight: what a goal picture of a learned world adds for clouds, see `GoalPicture`.
         batch_size: candidates imagined at once.
         in_simulator: plan in the true simulator, at the world's rate.
         num_films: films per environment, failures first.
@@ -55,7 +54,6 @@ class ControlPlan:
     horizon: int | None = None
     execute: int | None = None
     prompt_frames: int = 4
-    variance_weight: float = 0.0
     batch_size: int = 64
     in_simulator: bool = False
     num_films: int = 4
@@ -71,8 +69,6 @@ class ControlPlan:
         numbers = (self.num_pairs, self.num_seeds, self.prompt_frames, self.batch_size, *self.offsets, *self.frame_evaluations)
         if min(numbers) < 1 or not self.offsets or not self.frame_evaluations or not self.protocols:
             raise ValueError(f"pairs, seeds, prompt frames, batch size, offsets and budgets must all be at least 1, got {self}")
-        if not 0 <= self.variance_weight < math.inf:
-            raise ValueError(f"variance weight is {self.variance_weight}; give 0 or a positive number")
         if min(self.horizon or 1, self.execute or 1) < 1 or (self.horizon or math.inf) < (self.execute or 1):
             raise ValueError(f"horizon is {self.horizon} and execute {self.execute}; do at least one frame of a plan, and at most all")
 

@@ -108,15 +108,14 @@ class Subject(Protocol):
 
 
 class LearnedSubject:
-    """A learned world, which sees the last `prompt_frames` frames and the picture of the goal; `variance_weight` as in `GoalPicture`.
+    """A learned world, which sees the last `prompt_frames` frames and the picture of the goal.
 
     Raises:
         ValueError: if the world's actions or rate do not fit the simulator's.
     """
 
-    def __init__(self, world: World, simulator: Simulator, *, prompt_frames: int, variance_weight: float = 0.0) -> None:
+    def __init__(self, world: World, simulator: Simulator, *, prompt_frames: int) -> None:
         self.world: World = world
-        self.variance_weight = variance_weight
         self.packing = packing_of(world, simulator)
         self.prompt_frames = prompt_frames
 
@@ -137,7 +136,7 @@ class LearnedSubject:
     @torch.no_grad()
     def objective(self, pair: Pair, state: State) -> Objective:
         """See `Subject.objective`: between pictures, of the frame that comes nearest, since a pair is solved by being there once."""
-        return GoalPicture(self.goal_latent(pair), state.latent[0], self.world.decode, variance_weight=self.variance_weight)
+        return GoalPicture(self.goal_latent(pair), state.latent[0], self.world.decode)
 
     @torch.no_grad()
     def goal_latent(self, pair: Pair) -> Tensor:
