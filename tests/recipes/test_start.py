@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from worldline.data import concatenate_spec
-from worldline.dynamics import Dynamics
+from worldline.dynamics import Dynamics, ShortcutObjective
 from worldline.interfaces import ActionSpec
+from worldline.recipes import recipe as recipe_module
 from worldline.recipes import train_world
 from worldline.recipes.corpus import Corpus
 from worldline.recipes.recipe import world_config
@@ -167,6 +168,32 @@ def test_the_minutes_of_a_tokenizer_that_stays_go_to_the_dynamics(start, dot_rec
     with pytest.raises(StopIteration):
         train_world(recipe, dot_store, tmp_path / "run", start=start)
     assert [config.duration_seconds for config in given] == [30.0 if trained else 90.0]
+
+
+@pytest.mark.parametrize(("goes_on", "layers", "begins"), [(True, None, 60), (True, 8, 30), (False, 8, 20), (False, None, 40)])
+def test_late_phases_begin_after_as_large_a_share_of_the_minutes(
+    start, dot_recipe, dot_store, monkeypatch, tmp_path, *, goes_on, layers, begins
+):
+    """A step of twice the blocks takes twice as long; a tokenizer that stays gives its half of the minutes away."""
+
+    def train(objective, loader, config, folder, **more):
+        if isinstance(objective, ShortcutObjective):
+            raise StopIteration(objective.config.self_after)
+        return original(objective, loader, config, folder, **more)
+
+    original = recipe_module.train
+    monkeypatch.setattr(recipe_module, "train", train)
+    recipe = dot_recipe(tokenizer_steps=1, dynamics_steps=1)
+    recipe = replace(
+        recipe,
+        tokenizer_training=replace(recipe.tokenizer_training, duration_seconds=30.0),
+        dynamics_training=replace(recipe.dynamics_training, duration_seconds=60.0),
+        shortcut=replace(recipe.shortcut, self_after=40),
+        num_layers=layers,
+    )
+    with pytest.raises(StopIteration) as stopped:
+        train_world(recipe, dot_store, tmp_path / "run", start=start if goes_on else None)
+    assert stopped.value.value == begins
 
 
 @pytest.mark.parametrize("muon", [1e-4, None])

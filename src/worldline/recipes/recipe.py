@@ -137,6 +137,7 @@ def train_world(
     before = 0.0 if start is None else flops_of(start, anew=recipe.new_dynamics)
     if start is not None:
         recipe = _going_on(recipe, start)
+    recipe = _as_deep(recipe)
     if start is None or recipe.trains_tokenizer:
         tokenizer, further = train_tokenizer(recipe, corpus, folder, num_workers, seed, start=start)
     else:
@@ -191,13 +192,22 @@ def _going_on(recipe: Recipe, start: World) -> Recipe:
     if first is None or second is None or recipe.trains_tokenizer:
         return recipe
     longer = (first + second) / second
-    deeper = (recipe.num_layers or theirs.num_layers) / theirs.num_layers  # a step takes as much longer, so minutes hold fewer of them
-    after = {name: round(longer / deeper * getattr(recipe.shortcut, name)) for name in ("self_after", "unroll_after")}
-    return dataclasses.replace(
-        recipe,
-        dynamics_training=dataclasses.replace(recipe.dynamics_training, duration_seconds=first + second),
-        shortcut=dataclasses.replace(recipe.shortcut, **after),
-    )
+    training = dataclasses.replace(recipe.dynamics_training, duration_seconds=first + second)
+    return dataclasses.replace(recipe, dynamics_training=training, shortcut=_late_phases(recipe.shortcut, longer))
+
+
+def _as_deep(recipe: Recipe) -> Recipe:
+    """The recipe with late phases that begin sooner where minutes hold fewer steps, because there are more blocks than its size has."""
+    own = dynamics_config(recipe.size, num_tokens=1, latent_dim=1, action_dim=0).num_layers
+    if recipe.num_layers in (None, own) or recipe.dynamics_training.duration_seconds is None:
+        return recipe
+    return dataclasses.replace(recipe, shortcut=_late_phases(recipe.shortcut, own / recipe.num_layers))
+
+
+def _late_phases(shortcut: ShortcutConfig, factor: float) -> ShortcutConfig:
+    """They begin after `factor` times as many updates."""
+    after = {name: round(factor * getattr(shortcut, name)) for name in ("self_after", "unroll_after")}
+    return dataclasses.replace(shortcut, **after)
 
 
 def labelled_latents(
