@@ -166,6 +166,8 @@ class Bench:
 
     Example: worldline bench plan --size tiny --budget 4096
 
+    Example: worldline bench train --size tiny --device cuda
+
     Example: worldline bench data my_dataset
 
     Writes: nothing; prints the figures.
@@ -178,6 +180,9 @@ class Bench:
         budget: of one decision of bench plan, in frame evaluations.
         frames: per clip, of bench data.
         image_size: side of the square frames of bench data, pixels; the files' own if not given.
+        device: of bench step and bench train: cpu or cuda. On a GPU also CUDA graphs, torch.compile, and what the time goes to.
+        batch: of bench train: windows per step; 32 if not given, on a GPU 256.
+        compile: of bench train: modes of torch.compile that are timed as well; on a GPU "default" if not given, else none.
         json: print the figures as one JSON object.
     """
 
@@ -187,6 +192,9 @@ class Bench:
     budget: int = 4096
     frames: int = 16
     image_size: int | None = None
+    device: Literal["cpu", "cuda"] = "cpu"
+    batch: int | None = None
+    compile: tuple[Literal["default", "reduce-overhead", "max-autotune"], ...] | None = None
     json: Json = False
 
 

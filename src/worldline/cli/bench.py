@@ -5,6 +5,8 @@ May import: eval.bench and its siblings, the other files of cli. Refuses to know
 
 from typing import Any
 
+import torch
+
 from worldline.cli.arguments import Bench
 from worldline.cli.report import Report, table
 from worldline.eval.bench import bench_step, bench_train
@@ -20,6 +22,7 @@ def run(arguments: Bench) -> Report:
 
 
 def _measure(arguments: Bench) -> dict[str, Any]:
+    _refuse(arguments)
     if arguments.what == "data":
         if arguments.dataset is None:
             raise ValueError("bench data needs a data set: a LeRobotDataset, or a folder of videos, after the word data")
@@ -28,4 +31,18 @@ def _measure(arguments: Bench) -> dict[str, Any]:
         raise ValueError(f"bench {arguments.what} takes no data set, got {arguments.dataset}")
     if arguments.what == "plan":
         return bench_plan(size=arguments.size, budget=arguments.budget)
-    return bench_step(size=arguments.size) if arguments.what == "step" else bench_train(size=arguments.size)
+    if arguments.what == "step":
+        return bench_step(size=arguments.size, device=arguments.device)
+    return bench_train(size=arguments.size, batch_size=arguments.batch, device=arguments.device, compile_modes=arguments.compile)
+
+
+def _refuse(arguments: Bench) -> None:
+    """Options that would say nothing about what is measured."""
+    if arguments.device == "cuda" and arguments.what in ("plan", "data"):
+        raise ValueError(f"bench {arguments.what} measures the processor; leave --device out, or bench step or train")
+    if arguments.device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("--device is cuda, and torch finds no GPU here; leave it out, or run `worldline doctor`")
+    if arguments.what != "train" and (arguments.batch is not None or arguments.compile is not None):
+        raise ValueError(f"--batch and --compile are of bench train, not of bench {arguments.what}; leave them out")
+    if arguments.batch is not None and arguments.batch < 1:
+        raise ValueError(f"--batch is {arguments.batch}; give at least 1 window per step")
