@@ -109,7 +109,7 @@ def _tried(true: SimulatorSubject, pair: Pair, history: History, arguments: argp
     """Plans that CEM tried on the true state, and what came of them."""
     horizon, budget = arguments.horizon, arguments.budget
     start = true.look(history)
-    objective = true.objective(pair, start)
+    objective = true.objective([pair], start)
     actions, excess, frames = [], [], []
 
     def score(rollout: Rollout) -> Tensor:

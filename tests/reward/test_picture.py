@@ -94,6 +94,16 @@ def test_a_start_at_the_goal_is_finite():
     assert math.isfinite(costs(GoalPicture(GOAL, GOAL, draw), START)[0])
 
 
+def test_problems_side_by_side_cost_what_each_costs_alone():
+    goals, starts = torch.stack([GOAL, at(20, 8)]), torch.stack([START, at(5, 25)])
+    places = torch.stack([torch.stack([at(x, 12), at(x, 20)]) for x in (6, 10, 14, 22)])[None]
+    together = GoalPicture(goals, starts, draw)(rollout_of(places))
+    alone = [GoalPicture(goals[row], starts[row], draw)(rollout_of(places[:, 2 * row : 2 * row + 2])) for row in range(2)]
+    torch.testing.assert_close(together, torch.cat(alone))
+    with pytest.raises(ValueError, match="as many rows"):
+        GoalPicture(goals, starts, draw)(rollout_of(places[:, :3]))
+
+
 @pytest.mark.parametrize(
     ("arguments", "options", "said"),
     [

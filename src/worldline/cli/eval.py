@@ -110,6 +110,7 @@ def _control_plan(arguments: Eval) -> ControlPlan:
         execute=arguments.execute,
         prompt_frames=arguments.prompt_frames,
         batch_size=arguments.batch_size,
+        num_together=arguments.together,
         in_simulator=arguments.in_simulator,
         num_lessons=arguments.lessons,
         lessons_from=arguments.lessons_from,

@@ -87,6 +87,8 @@ class Eval:
         horizon: frames of the world per plan; the offset, within 4 and 12, if not given.
         execute: frames of each plan that are done; a third of the horizon if not given.
         in_simulator: plan in the true simulator, at the world's rate, in place of the world.
+        together: attempts of the suite control whose plans are made in one batch, if the planner can; a GPU wants 50 and more. Figures stay
+            as they are, up to rounding.
         device: cpu or cuda.
         seed: of the windows, and the first of the noise.
         json: print the figures as one JSON object.
@@ -120,6 +122,7 @@ class Eval:
     horizon: int | None = None
     execute: int | None = None
     in_simulator: FlagCreatePairsOff[bool] = False
+    together: int = 1
     device: Literal["cpu", "cuda"] = "cpu"
     seed: int = 0
     json: Json = False

@@ -2,11 +2,12 @@
 
 May import: torch, `worldline.interfaces` and its siblings in `reward`. Refuses to know: what draws the pictures, and what they show.
 
-Shapes: B batch, M samples, T frames, S tokens, C latent channels, H, W pixels.
+Shapes: B batch, P problems, M samples, T frames, S tokens, C latent channels, H, W pixels.
 """
 
 import math
 from collections.abc import Callable, Sequence
+from copy import copy
 from typing import Literal
 
 import torch
@@ -30,14 +31,14 @@ class GoalPicture(Composable):
     order 1.5 the energy distance (Szekely and Rizzo 2013): it falls all the way to the goal. Order 0 is the sharper one at its end.
 
     Args:
-        goal_latent: (S, C), the frame to reach.
-        start_latent: (S, C), where the way begins.
+        goal_latent: (S, C), the frame to reach; or (P, S, C), of P problems whose rows lie one after the other, as `plan_many` has them.
+        start_latent: (S, C) or (P, S, C), where the way begins.
         decode: latents (..., S, C) -> pictures (..., 3, H, W), differentiable; for example `world.decode`.
         orders: n, each with the same say.
         over_time: "final" judges the last frame only, "mean" every frame alike, "nearest" the one that comes nearest; see `GoalLatent`.
 
     Raises:
-        ValueError: if the latents are not finite and of one shape (S, C), an order is negative or there is none, or the option is unknown.
+        ValueError: if the latents are not finite and of one shape, an order is negative or there is none, or the option is unknown.
     """
 
     def __init__(
@@ -49,26 +50,28 @@ class GoalPicture(Composable):
         orders: Sequence[float] = (0.0, 1.5),
         over_time: Literal["final", "mean", "nearest"] = "nearest",
     ) -> None:
-        pair = torch.stack([goal_latent, start_latent]) if goal_latent.shape == start_latent.shape else goal_latent
-        if pair.ndim != 3 or not pair.isfinite().all():
+        pair = torch.stack([goal_latent, start_latent]) if goal_latent.shape == start_latent.shape else goal_latent[None]
+        if pair.ndim not in (3, 4) or len(pair) != 2 or 0 in pair.shape or not pair.isfinite().all():
             shapes = f"{tuple(goal_latent.shape)} and {tuple(start_latent.shape)}"
-            raise ValueError(f"goal and start are {shapes}; give the finite latents (S, C) of one frame each")
+            raise ValueError(f"goal and start are {shapes}; give the finite latents (S, C) of one frame each, or (P, S, C) of P problems")
         if not orders or not all(0 <= order < math.inf for order in orders):
             raise ValueError(f"orders are {tuple(orders)}; give at least one, none of them negative")
         if over_time not in ("final", "mean", "nearest"):
             raise ValueError(f'over_time is {over_time!r}; choose "final", "mean" or "nearest"')
         self.goal_latent, self.decode, self.over_time = goal_latent, decode, over_time
         with torch.no_grad():
-            self.goal, start = decode(pair)
-            self.rows, self.columns = (cosine_transform(side).to(self.goal) for side in self.goal.shape[1:])
-            squares = [torch.arange(side).to(self.goal).square() for side in self.goal.shape[1:]]
+            goals, starts = decode(pair if pair.ndim == 4 else pair[:, None])
+            self.goals = goals[:, None, None]  # (P, 1, 1, 3, H, W), beside rows and frames
+            self.rows, self.columns = (cosine_transform(side).to(goals) for side in goals.shape[2:])
+            squares = [torch.arange(side).to(goals).square() for side in goals.shape[2:]]
             frequencies = (squares[0][:, None] + squares[1]).clamp_min(1)
-            away = self._transform(start).square().sum(0)
+            away = self._transform(starts[:, None, None]).square().sum(3)
             self.weights = torch.zeros_like(away)
             for order in orders:
                 norm = frequencies**-order
                 # A start that looks like the goal must not divide by nothing: a thousandth in every pixel is no distance.
-                self.weights += norm / (norm * away).sum().clamp_min(1e-6 * float(norm.sum())) / len(orders)
+                least = 1e-6 * float(norm.sum())
+                self.weights += norm / (norm * away).sum((-1, -2), keepdim=True).clamp_min(least) / len(orders)
 
     def __call__(self, rollout: Rollout) -> Tensor:
         """(B,) scores, mean over samples.
@@ -77,15 +80,27 @@ class GoalPicture(Composable):
             ValueError: if the rollout's tokens or channels are not the goal's.
         """
         latents = rollout.latents if self.over_time != "final" else rollout.latents[:, :, -1:]
-        if latents.shape[-2:] != self.goal_latent.shape:
+        count, rest = divmod(latents.shape[1], len(self.goals))
+        if latents.shape[-2:] != self.goal_latent.shape[-2:] or rest:
             found, wanted = tuple(latents.shape[-2:]), tuple(self.goal_latent.shape)
-            raise ValueError(f"the rollout has latents {found} per frame and the goal {wanted}; make the goal with the same world")
-        costs = (self._transform(self.decode(latents)).square() * self.weights).sum((-1, -2, -3))
+            raise ValueError(
+                f"the rollout has {latents.shape[1]} rows of latents {found} per frame and the goal {wanted}; make the goal with the same "
+                "world, and give each problem as many rows"
+            )
+        pictures = self.decode(latents).unflatten(1, (len(self.goals), count))
+        costs = (self._transform(pictures).square().sum(-3) * self.weights).sum((-1, -2)).flatten(1, 2)
         return -(nearest(costs) if self.over_time == "nearest" else costs.mean(-1)).mean(0)
 
+    def select(self, rows: Sequence[int]) -> "GoalPicture":
+        """The objective of some of the problems, in that order."""
+        chosen, index = copy(self), list(rows)
+        chosen.goals, chosen.weights = self.goals[index], self.weights[index]
+        chosen.goal_latent = self.goal_latent[index] if self.goal_latent.ndim == 3 else self.goal_latent
+        return chosen
+
     def _transform(self, pictures: Tensor) -> Tensor:
-        """The cosine transform (..., 3, H, W) of the difference to the goal."""
-        return self.rows @ (pictures - self.goal) @ self.columns.T
+        """The cosine transforms (..., P, N, T, 3, H, W) of the differences to the goals."""
+        return self.rows @ (pictures - self.goals) @ self.columns.T
 
 
 def cosine_transform(size: int) -> Tensor:

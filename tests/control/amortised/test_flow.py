@@ -149,12 +149,32 @@ def test_the_best_of_what_is_drawn_is_taken_and_a_search_goes_on_from_it() -> No
     assert planner.plan(state, seed=0, initial=optimal).score == pytest.approx(-world.optimal_cost(start, horizon=6).item())
     alone = FlowPlanner(world, objective, policy, goal, num_chunks=1).plan(state, seed=0, initial=optimal)
     assert not torch.allclose(alone.actions, optimal)
-    with pytest.raises(ValueError, match="one row"):
+    with pytest.raises(ValueError, match=r"\(6, 2\)"):
         planner.plan(state, seed=0, initial=optimal[1:])
     close = CEM(world, objective, CEMConfig(horizon=6, num_candidates=32, num_elites=6, num_iterations=4, initial_std=0.2))
     searched = FlowPlanner(world, objective, policy, goal, num_chunks=16, search=close).plan(state, seed=0)
     assert searched.score > plan.score
     assert searched.num_frame_evaluations == 96 + 32 * 4 * 6
+
+
+def test_several_rows_get_the_plans_that_each_would_get_alone() -> None:
+    world, starts = WORLD, torch.tensor([[0.4, -0.2, 0.1, 0.3], [-0.3, 0.2, 0.0, 0.1]], dtype=torch.float64)
+    shape = world.state(starts).latent.shape[1:]
+    policy = fit_flow_policy([torch.randn(7, *shape)] * 3, [0.3 * torch.randn(6, BOUNDS.dim)] * 3, BOUNDS, small(horizon=6))
+    close = CEM(world, world.objective(), CEMConfig(horizon=6, num_candidates=32, num_elites=6, num_iterations=4, initial_std=0.2))
+    for goal in (torch.zeros(shape), torch.stack([torch.zeros(shape), torch.ones(shape)])):
+        together = FlowPlanner(world, world.objective(), policy, goal, num_chunks=8, search=close)
+        plans = together.plan_many(world.state(starts), seed=2, initial=torch.zeros(2, 6, 2, dtype=torch.float64))
+        for row, plan in enumerate(plans):
+            own = goal if goal.ndim == 2 else goal[row]
+            planner = FlowPlanner(world, world.objective(), policy, own, num_chunks=8, search=close)
+            alone = planner.plan(world.state(starts[row : row + 1]), seed=2, initial=torch.zeros(6, 2, dtype=torch.float64))
+            torch.testing.assert_close(plan.actions, alone.actions)
+            assert plan.score == pytest.approx(alone.score)
+    with pytest.raises(ValueError, match="plan_many"):
+        together.plan(world.state(starts), seed=2)
+    with pytest.raises(ValueError, match="2 goals"):
+        together.plan_many(world.state(starts[:1]), seed=2)
 
 
 def test_nothing_finite_gives_a_bounded_plan_and_says_so() -> None:

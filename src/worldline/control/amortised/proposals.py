@@ -1,8 +1,8 @@
 """A policy's own future in a world, as a plan: to act by, or for a search to start from.
 
-May import: torch, `control.candidates`, `flow` and `worldline.interfaces`. Refuses to know: how the policy was found.
+May import: torch, `control.candidates`, `control.planner`, `flow` and `worldline.interfaces`. Refuses to know: how the policy was found.
 
-Shapes: N candidates, T frames, S tokens, C channels, A action components.
+Shapes: P problems, N candidates, T frames, S tokens, C channels, A action components.
 """
 
 import math
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from worldline.control.amortised.flow import FlowPolicy
 from worldline.control.candidates import Scorer
+from worldline.control.planner import SearchPlanner
 from worldline.interfaces import Objective, Plan, Planner, Policy, State, World, evaluations_per_frame
 
 
@@ -82,7 +83,7 @@ class FlowPlanner:
         world: in which the chunks are imagined.
         objective: judges them.
         policy: draws them; its horizon is that of the plans.
-        goal: (S, C), latents to be reached.
+        goal: (S, C), latents to be reached; or (P, S, C), of each of the problems that `plan_many` is given.
         num_chunks: to imagine.
         batch_size: chunks imagined at a time.
         search: any planner of the same world, objective and horizon, or None; best with proposals that stay near where it starts.
@@ -111,45 +112,72 @@ class FlowPlanner:
         Raises:
             ValueError: if the state has several rows, or the initial plan is of another shape.
         """
-        shape = self.policy.config.horizon, self.policy.action_spec.dim
-        if state.batch_size != 1 or (initial is not None and tuple(initial.shape) != shape):
-            given = None if initial is None else tuple(initial.shape)
-            raise ValueError(
-                f"the state has {state.batch_size} rows and the initial plan {given}; give one row, and (horizon, actions) = {shape}"
-            )
+        if state.batch_size != 1:
+            raise ValueError(f"the state has {state.batch_size} rows; plan from a state of batch 1, or all rows with plan_many")
+        return self.plan_many(state, seed=seed, initial=None if initial is None else initial[None])[0]
+
+    def plan_many(self, state: State, *, seed: int | None = None, initial: Tensor | None = None) -> list[Plan]:
+        """One plan per row of `state`, each what `plan` finds for that row alone, up to rounding; `initial` is (P, T, A).
+
+        Raises:
+            ValueError: if the initial plans are of another shape, there are other goals than one or P, or the search knows only `plan`.
+        """
+        shape = state.batch_size, self.policy.config.horizon, self.policy.action_spec.dim
+        if initial is not None and tuple(initial.shape) != shape:
+            raise ValueError(f"the initial plan is {tuple(initial.shape[1:])}; give (horizon, actions) = {shape[1:]}")
+        if self.goal.ndim == 3 and len(self.goal) != state.batch_size:
+            raise ValueError(f"{len(self.goal)} goals for a state of {state.batch_size} rows; give one per row, or one for all")
         seed = int(torch.randint(2**31, ())) if seed is None else seed
-        plan = self._best(state, seed, initial)
+        plans = self._best(state, seed, initial)
         if self.search is None:
-            return plan
-        found = self.search.plan(state, seed=seed, initial=plan.actions)
-        return replace(
-            found if found.score > plan.score else plan,
-            trace=(*plan.trace, *found.trace),
-            num_evaluations=plan.num_evaluations + found.num_evaluations,
-            num_frame_evaluations=plan.num_frame_evaluations + found.num_frame_evaluations,
-        )
+            return plans
+        if state.batch_size == 1:
+            found = [self.search.plan(state, seed=seed, initial=plans[0].actions)]
+        elif isinstance(self.search, SearchPlanner):
+            found = self.search.plan_many(state, seed=seed, initial=torch.stack([plan.actions for plan in plans]))
+        else:
+            raise ValueError(f"{type(self.search).__name__} plans from one row at a time, and the state has {state.batch_size}")
+        return [
+            replace(
+                after if after.score > before.score else before,
+                trace=(*before.trace, *after.trace),
+                num_evaluations=before.num_evaluations + after.num_evaluations,
+                num_frame_evaluations=before.num_frame_evaluations + after.num_frame_evaluations,
+            )
+            for before, after in zip(plans, found, strict=True)
+        ]
 
     @torch.no_grad()
-    def _best(self, state: State, seed: int, initial: Tensor | None) -> Plan:
-        generator, count, horizon = torch.Generator().manual_seed(seed), self.num_chunks, self.policy.config.horizon
+    def _best(self, state: State, seed: int, initial: Tensor | None) -> list[Plan]:
+        count, horizon, problems = self.num_chunks, self.policy.config.horizon, state.batch_size
         scorer = Scorer(world=self.world, objective=self.objective, state=state, seed=seed, batch_size=self.batch_size)
-        nearer = torch.randint(1, horizon + 1, (count // 2,), generator=generator)
-        steps = torch.cat([torch.full((count - len(nearer),), horizon), nearer])
-        here, goal = (one.expand(count, *one.shape[-2:]) for one in (state.latent, self.goal))
-        chunks = self.policy.draw(here, goal, steps, generator=generator).to(state.latent)
+        goals = self.goal if self.goal.ndim == 3 else self.goal[None].expand(problems, -1, -1)
+        chunks = torch.stack([self._drawn(here, goal, seed) for here, goal in zip(state.latent, goals, strict=True)])
         if initial is not None and count > 1:
-            chunks = torch.cat([chunks[:-1], initial[None].to(chunks)])
+            chunks = torch.cat([chunks[:, :-1], initial[:, None].to(chunks)], dim=1)
         candidates = scorer.action_spec.normalize(chunks).clamp(-1, 1)
         scores = scorer.score(candidates)
-        best = int(scores.argmax())
-        score = float(scores[best])
-        known = math.isfinite(score)
-        return Plan(
-            actions=scorer.actions(candidates[best]),
-            score=score,
-            trace=(score,),
-            num_evaluations=count,
-            num_frame_evaluations=count * horizon * evaluations_per_frame(self.world),
-            status="ok" if known else "not finite",
-            message="" if known else f"none of {count} chunks has a finite score; check that the state and the goal hold no NaN",
-        )
+        best = scores.argmax(1)
+        plans = []
+        for problem, index in enumerate(best.tolist()):
+            score = float(scores[problem, index])
+            known = math.isfinite(score)
+            plan = Plan(
+                actions=scorer.actions(candidates[problem, index]),
+                score=score,
+                trace=(score,),
+                num_evaluations=count,
+                num_frame_evaluations=count * horizon * evaluations_per_frame(self.world),
+                status="ok" if known else "not finite",
+                message="" if known else f"none of {count} chunks has a finite score; check that the state and the goal hold no NaN",
+            )
+            plans.append(plan)
+        return plans
+
+    def _drawn(self, here: Tensor, goal: Tensor, seed: int) -> Tensor:
+        """Chunks (N, T, A) from one frame (S, C) to its goal; for one seed from the same noise, whatever the frame."""
+        generator, count, horizon = torch.Generator().manual_seed(seed), self.num_chunks, self.policy.config.horizon
+        nearer = torch.randint(1, horizon + 1, (count // 2,), generator=generator)
+        steps = torch.cat([torch.full((count - len(nearer),), horizon), nearer])
+        many = (one.expand(count, *one.shape) for one in (here, goal))
+        return self.policy.draw(*many, steps, generator=generator).to(here)

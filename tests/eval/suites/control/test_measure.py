@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from worldline.eval.suites.control import ControlPlan, measure_control
-from worldline.eval.suites.control.attempt import try_pair
+from worldline.eval.suites.control.attempt import try_pairs
 from worldline.eval.suites.control.gradients import gradient_cosine
 from worldline.eval.suites.control.pairs import Pair, find_pairs
 from worldline.eval.suites.control.plan import FRAMES_PER_OFFSET
@@ -89,7 +89,7 @@ def test_a_suite_that_was_broken_off_goes_on_and_another_setup_begins_anew(
     def fail(*arguments: Any, **options: Any) -> None:
         raise AssertionError("tried again")
 
-    monkeypatch.setattr("worldline.eval.suites.control.measure.try_pair", fail)
+    monkeypatch.setattr("worldline.eval.suites.control.measure.try_pairs", fail)
     again = measure_control(knowing_world, plan, tmp_path)
     assert [one.to_dict() for one in again.figures] == [one.to_dict() for one in second.figures]
     other: dict[str, Any] = PLAN | {"horizon": 5, "num_pairs": 1}
@@ -120,6 +120,24 @@ def test_what_others_are_at_is_waited_for_in_the_end(
     assert (figure(shared, "success").value, figure(shared, gap)) == (figure(alone, "success").value, figure(alone, gap))
 
 
+def test_attempts_made_together_are_those_made_alone(slide: Task, knowing_world: Any, tmp_path: Path) -> None:
+    settings: dict[str, Any] = PLAN | {"num_pairs": 5, "num_seeds": 2, "planners": ("cem", "mppi", "soft_tree_sampled")}
+    alone = measure_control(knowing_world, ControlPlan(**settings), tmp_path / "alone")
+    together = measure_control(knowing_world, ControlPlan(**settings, num_together=3), tmp_path / "together")
+    rows = [[json.loads(line) for line in (tmp_path / name / "attempts.jsonl").read_text().splitlines()] for name in ("alone", "together")]
+    first, second = ({row["key"]: row["attempt"] for row in some} for some in rows)
+    assert first.keys() == second.keys()
+    assert len(first) == 30
+    for key, attempt in first.items():
+        assert {name: attempt[name] for name in ("solved", "num_frames", "frame_evaluations")} == {
+            name: second[key][name] for name in ("solved", "num_frames", "frame_evaluations")
+        }
+        assert attempt["predicted"] == pytest.approx(second[key]["predicted"], abs=1e-3, nan_ok=True)
+        assert attempt["realised"] == pytest.approx(second[key]["realised"], abs=1e-3, nan_ok=True)
+    shares = [[one.value for one in suite.figures if "success" in one.name] for suite in (alone, together)]
+    assert shares[0] == shares[1]
+
+
 def test_attempts_are_repeatable(slide: Task, knowing_world: Any) -> None:
     simulator, pair = slide.make(), a_pair(slide)
     subject = LearnedSubject(knowing_world, simulator, prompt_frames=3)
@@ -127,7 +145,8 @@ def test_attempts_are_repeatable(slide: Task, knowing_world: Any) -> None:
     def solve(state: Any, objective: Any) -> Any:
         return make_planner("cem", knowing_world, objective, horizon=5, frame_evaluations=1000, batch_size=64)
 
-    runs = [try_pair(subject, slide, simulator, pair, solve, budget=20, horizon=5, execute=2, seed=1, size=24) for _ in range(2)]
+    settings: dict[str, Any] = {"budget": 20, "horizon": 5, "execute": 2, "seed": 1, "size": 24}
+    runs = [try_pairs(subject, slide, [simulator], [pair], solve, **settings)[0] for _ in range(2)]
     assert (runs[0][1].real == runs[1][1].real).all()
     assert runs[0][0].predicted == runs[1][0].predicted
     assert len(runs[0][1].real) == len(runs[0][1].imagined) == runs[0][0].num_frames + 1
@@ -147,7 +166,7 @@ def test_the_first_plan_starts_from_what_was_done_last(slide: Task, knowing_worl
 
         return SimpleNamespace(plan=plan)
 
-    try_pair(subject, slide, simulator, pair, solve, budget=4, horizon=5, execute=2, seed=1, size=24)
+    try_pairs(subject, slide, [simulator], [pair], solve, budget=4, horizon=5, execute=2, seed=1, size=24)
     assert torch.equal(starts[0], torch.from_numpy(pair.actions[-1]).float().expand(5, -1))
     assert starts[0].any()
 

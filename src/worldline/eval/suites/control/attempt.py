@@ -1,12 +1,14 @@
-"""One try to get from a start to a goal: look, plan, do the first few actions, look again, until it is solved or time is up.
+"""Tries to get from a start to a goal: look, plan, do the first few actions, look again, until it is solved or time is up.
+
+Tries under one seed draw the same numbers, so several can be made together: their plans are searched for in one batch.
 
 May import: data, envs, interfaces, numpy, torch, its siblings. Refuses to know: figures, files.
 """
 
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -16,9 +18,9 @@ from worldline.data import to_float
 from worldline.envs.simulator import Simulator
 from worldline.eval.suites.control.pairs import Pair
 from worldline.eval.suites.control.planners import passes_per_frame
-from worldline.eval.suites.control.subject import History, Subject, frame_costs
+from worldline.eval.suites.control.subject import History, Packing, Subject, costs_now
 from worldline.eval.suites.control.tasks import Task
-from worldline.interfaces import Objective, Planner, State
+from worldline.interfaces import Objective, Plan, Planner, State
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,7 +33,7 @@ class Attempt:
         start_cost: the objective's cost at the start.
         predicted: cost of the frame at which each plan was left, as the plan foresaw it.
         realised: cost of the frame that was there.
-        seconds: that each decision took, looking not counted.
+        seconds: that each decision took, looking not counted; of plans that were made together, an equal share.
         frame_evaluations: of all decisions together.
         note: what went wrong, if anything did.
     """
@@ -59,14 +61,79 @@ class Shown:
 
 
 Solve = Callable[[State, Objective], Planner]
-"""(state, objective) -> the planner for it."""
+"""(state, objective) -> the planner for it; for a state of several rows, one that has `plan_many`."""
 
 
-def try_pair(
+@runtime_checkable
+class PlansMany(Protocol):
+    """A planner that also plans for several rows of a state at once."""
+
+    def plan_many(self, state: State, *, seed: int | None = None, initial: Tensor | None = None) -> list[Plan]:
+        """One plan per row; see `control.SearchPlanner.plan_many`."""
+        ...
+
+
+@dataclass(kw_only=True, slots=True)
+class _Course:
+    """An attempt under way."""
+
+    simulator: Simulator
+    history: History
+    start_cost: float = 0.0
+    initial: Tensor | None = None
+    predicted: list[float] = field(default_factory=list)
+    realised: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    imagined: list[Tensor] = field(default_factory=list)
+    frame_evaluations: int = 0
+    solved: bool = False
+    note: str = ""
+
+    def goes_on(self, budget: int) -> bool:
+        """Whether it is neither solved nor broken off, and has time left."""
+        return not self.solved and not self.note and len(self.history.taken) < budget
+
+    def act(self, actions: Tensor, expected: Tensor, task: Task, packing: Packing, *, budget: int, size: int) -> int:
+        """Do actions (n, A) of the world, from which frames (n or more, 3, H, W) are expected; how many were done to the end."""
+        done, history, pair = 0, self.history, self.history.pair
+        try:
+            for action in actions.float().cpu().numpy():
+                for one in packing.unpack(action):
+                    if not self.goes_on(budget):
+                        break
+                    self.simulator.step(one)
+                    history.add(one, to_float(torch.from_numpy(self.simulator.render(size).copy()).permute(2, 0, 1)))
+                    self.imagined.append(expected[done])
+                    self.solved = task.solved(task.read(self.simulator), pair.start, pair.goal)
+                else:
+                    done += 1
+        except FloatingPointError as error:
+            self.note = str(error)
+            return 0  # nothing can be said of where it is
+        return done
+
+    def result(self) -> tuple[Attempt, Shown]:
+        """What came of it, and its film."""
+        history = self.history
+        real = torch.stack(history.frames[len(history.frames) - len(history.taken) - 1 :])
+        attempt = Attempt(
+            solved=self.solved,
+            num_frames=len(history.taken),
+            start_cost=self.start_cost,
+            predicted=tuple(self.predicted),
+            realised=tuple(self.realised),
+            seconds=tuple(self.seconds),
+            frame_evaluations=self.frame_evaluations,
+            note=self.note,
+        )
+        return attempt, Shown(real=real, imagined=torch.stack([real[0], *self.imagined]) if self.imagined else real)
+
+
+def try_pairs(
     subject: Subject,
     task: Task,
-    simulator: Simulator,
-    pair: Pair,
+    simulators: Sequence[Simulator],
+    pairs: Sequence[Pair],
     solve: Solve,
     *,
     budget: int,
@@ -74,14 +141,14 @@ def try_pair(
     execute: int,
     seed: int,
     size: int,
-) -> tuple[Attempt, Shown]:
-    """Try to solve a pair.
+) -> list[tuple[Attempt, Shown]]:
+    """Try to solve pairs, each as if it were tried alone, up to rounding; their plans are made together.
 
     Args:
-        subject: in which plans are made.
+        subject: in which plans are made; one that `can_batch`, for several pairs.
         task: what counts as solved.
-        simulator: that is acted in; not the subject's own.
-        pair: start and goal.
+        simulators: that are acted in, one per pair; not the subject's own.
+        pairs: starts and goals.
         solve: makes the planner.
         budget: simulator frames.
         horizon: frames of the world per plan.
@@ -89,59 +156,68 @@ def try_pair(
         seed: of the plans.
         size: side of the pictures in pixels.
     """
-    pair.enter(simulator)
-    history, skip, generator = History.of(pair), subject.packing.frame_skip, torch.Generator().manual_seed(seed)
-    state = subject.look(history)
-    objective = subject.objective(pair, state)
-    start_cost = frame_costs(objective, state.latent)[0]
-    predicted, realised, seconds = [], [], []
-    imagined: list[Tensor] = []
-    evaluations, solved, note, initial = 0, False, "", history.hold(subject.packing, horizon)
-    while not solved and len(history.taken) < budget:
-        if not bool(state.latent.isfinite().all()):
-            note = "what the world makes of the pictures is not finite"
-            break
+    for pair, simulator in zip(pairs, simulators, strict=True):
+        pair.enter(simulator)
+    courses = [_Course(simulator=simulator, history=History.of(pair)) for pair, simulator in zip(pairs, simulators, strict=True)]
+    state = _look(subject, courses)
+    objective = subject.objective(pairs, state)
+    for one, cost in zip(courses, costs_now(objective, state.latent), strict=True):
+        one.start_cost, one.initial = cost, one.history.hold(subject.packing, horizon)
+    active, generator = list(range(len(courses))), torch.Generator().manual_seed(seed)
+    while True:
+        known = state.latent.isfinite().flatten(1).all(1).tolist()
+        if not all(known):
+            for index in (index for index, seen in zip(active, known, strict=True) if not seen):
+                courses[index].note = "what the world makes of the pictures is not finite"
+            active = [index for index, seen in zip(active, known, strict=True) if seen]
+            state = _look(subject, [courses[index] for index in active]) if active else state
+        if not active:
+            return [one.result() for one in courses]
+        some, own = [courses[index] for index in active], subject.objective_of(objective, active)
         plan_seed = int(torch.randint(2**31, (), generator=generator))
-        began = time.perf_counter()
-        plan = solve(state, objective).plan(state, seed=plan_seed, initial=initial)
-        seconds.append(time.perf_counter() - began)
-        evaluations += plan.num_evaluations * len(plan.actions) * passes_per_frame(subject.world)
+        plans = _planned(some, solve(state, own), state, seed=plan_seed)
         with torch.no_grad():
-            rollout = subject.world.rollout(state, plan.actions[None], seed=plan_seed)
-            expected = subject.world.decode(rollout)[0, 0].float().cpu()
-        costs = frame_costs(objective, rollout.latents[0, 0])
-        done = 0
-        try:
-            for action in plan.actions[:execute].float().cpu().numpy():
-                for one in subject.packing.unpack(action):
-                    if solved or len(history.taken) == budget:
-                        break
-                    simulator.step(one)
-                    history.add(one, to_float(torch.from_numpy(simulator.render(size).copy()).permute(2, 0, 1)))
-                    imagined.append(expected[done])
-                    solved = task.solved(task.read(simulator), pair.start, pair.goal)
-                else:
-                    done += 1
-        except FloatingPointError as error:
-            note = str(error)
-            break
-        if done and len(history.taken) % skip == 0:
-            state = subject.look(history)
-            predicted.append(costs[done - 1])
-            realised.append(frame_costs(objective, state.latent)[0])
-        initial = torch.cat([plan.actions[execute:], plan.actions[-1:].expand(min(execute, len(plan.actions)), -1)])
-    real = torch.stack(history.frames[len(history.frames) - len(history.taken) - 1 :])
-    attempt = Attempt(
-        solved=solved,
-        num_frames=len(history.taken),
-        start_cost=start_cost,
-        predicted=tuple(predicted),
-        realised=tuple(realised),
-        seconds=tuple(seconds),
-        frame_evaluations=evaluations,
-        note=note,
-    )
-    return attempt, Shown(real=real, imagined=torch.stack([real[0], *imagined]) if imagined else real)
+            rollout = subject.world.rollout(state, torch.stack([plan.actions for plan in plans]), seed=plan_seed)
+            expected = subject.world.decode(rollout)[0].float().cpu()
+        done = []
+        for one, plan, pictures in zip(some, plans, expected, strict=True):
+            one.frame_evaluations += plan.num_evaluations * len(plan.actions) * passes_per_frame(subject.world)
+            done.append(one.act(plan.actions[:execute], pictures, task, subject.packing, budget=budget, size=size))
+            one.initial = torch.cat([plan.actions[execute:], plan.actions[-1:].expand(min(execute, len(plan.actions)), -1)])
+        last = torch.tensor([max(count, 1) - 1 for count in done], device=rollout.latents.device)
+        foreseen = costs_now(own, rollout.latents[0, torch.arange(len(some), device=last.device), last])
+        left = [row for row, one in enumerate(some) if done[row] and len(one.history.taken) % subject.packing.frame_skip == 0]
+        going = [row for row in left if some[row].goes_on(budget)]
+        # Those that go on are equally far; where the others stand is looked at for the record.
+        for rows in (going, *([row] for row in left if row not in going)):
+            if not rows:
+                continue
+            looked = _look(subject, [some[row] for row in rows])
+            state = looked if rows is going else state
+            for row, cost in zip(rows, costs_now(subject.objective_of(own, rows), looked.latent), strict=True):
+                some[row].predicted.append(foreseen[row])
+                some[row].realised.append(cost)
+        active = [active[row] for row in going]
+        if not active:
+            return [one.result() for one in courses]
+
+
+def _look(subject: Subject, courses: Sequence[_Course]) -> State:
+    return subject.look(*(one.history for one in courses))
+
+
+def _planned(courses: Sequence[_Course], planner: Planner, state: State, *, seed: int) -> list[Plan]:
+    """A plan for each; their share of the time that all took is noted."""
+    began = time.perf_counter()
+    if len(courses) == 1:
+        plans = [planner.plan(state, seed=seed, initial=courses[0].initial)]
+    else:
+        assert isinstance(planner, PlansMany)
+        initial = None if courses[0].initial is None else torch.stack([one.initial for one in courses if one.initial is not None])
+        plans = planner.plan_many(state, seed=seed, initial=initial)
+    for one in courses:
+        one.seconds.append((time.perf_counter() - began) / len(courses))
+    return plans
 
 
 def batch_difference(subject: Subject, state: State, make: Callable[[int], Planner], *, seed: int) -> float:

@@ -3,7 +3,8 @@
 May import: data, eval.metrics, eval.suites.figures, world, envs, its siblings. Refuses to know: the command line.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -13,12 +14,12 @@ from worldline.control.amortised import FlowPolicy, GoalPolicy
 from worldline.data import EpisodeStore
 from worldline.envs.simulator import Simulator
 from worldline.eval.metrics import bootstrap_interval
-from worldline.eval.suites.control.attempt import Attempt, batch_difference, try_pair
+from worldline.eval.suites.control.attempt import Attempt, batch_difference, try_pairs
 from worldline.eval.suites.control.gradients import gradient_cosine
 from worldline.eval.suites.control.lessons import Lessons, lessons, recorded_lessons
 from worldline.eval.suites.control.pairs import Pair, find_pairs, random_policy, solved_by
 from worldline.eval.suites.control.plan import ControlPlan
-from worldline.eval.suites.control.planners import POLICIES, make_planner, settings_of, what_it_is, why_not
+from worldline.eval.suites.control.planners import PLANS_MANY, POLICIES, make_planner, settings_of, what_it_is, why_not
 from worldline.eval.suites.control.policies import FLOW, fit_policy, flow_policy, policy_planner
 from worldline.eval.suites.control.records import Key, Records, Scene
 from worldline.eval.suites.control.subject import History, LearnedSubject, SimulatorSubject, Subject, packing_of, plain_packing
@@ -48,8 +49,15 @@ class _Stage:
     records: Records
     progress: Callable[[str], None]
     recordings: EpisodeStore | None
+    more_simulators: list[Simulator] = field(default_factory=list)
     taught: Lessons | None = None
     policies: dict[tuple[str, int], GoalPolicy | FlowPolicy] = field(default_factory=dict)
+
+    def simulators_for(self, count: int) -> list[Simulator]:
+        """So many simulators to act in, the stage's own first."""
+        while len(self.more_simulators) + 1 < count:
+            self.more_simulators.append(self.task.make())
+        return [self.simulator, *self.more_simulators][:count]
 
     def policy(self, name: str, horizon: int) -> GoalPolicy | FlowPolicy:
         """A policy that is regressed when it is first asked for; a flow policy takes long and is kept beside the attempts."""
@@ -75,7 +83,9 @@ class _Stage:
         path = self.records.folder / "policies" / f"{self.task.name}-{settings}.safetensors"
         sizes = {"horizon": horizon, "num_updates": plan.num_policy_updates}
         with self.records.claim(path.name, wait=True):  # another process that is at it is waited for
-            return flow_policy(self.subject, self._lessons, path, progress=tell, **sizes)
+            policy = flow_policy(self.subject, self._lessons, path, progress=tell, **sizes)
+        world = self.subject.world
+        return policy.to(next(world.parameters()).device) if isinstance(world, World) else policy
 
     def _lessons(self) -> Lessons:
         if self.taught is not None:
@@ -148,7 +158,7 @@ def measure_control(world: World | None, plan: ControlPlan, folder: Path, *, pro
         )
         for protocol in plan.protocols:
             parts += [_measure_scene(stage, Scene(environment=environment, protocol=protocol, offset=offset)) for offset in plan.offsets]
-        for simulator in simulators:
+        for simulator in (*simulators, *stage.more_simulators):
             simulator.close()
     return Suite(
         name="control",
@@ -191,10 +201,7 @@ def _measure_scene(stage: _Stage, scene: Scene) -> Suite:
     )
     if not found.pairs:
         return Suite(name="control", not_measured={str(scene): f"no pair is hard enough: {refused_text(found)}"})
-    floors = _floors(stage, scene, found.pairs)
-    figures: list[Figure] = []
-    keys: list[Key] = []
-    results: dict[Trial, list[Attempt]] = {}
+    tried: dict[Trial, dict[Key, Attempt]] = {}
     unable: dict[str, str] = {}
     for planner in plan.planners:
         if (reason := why_not(planner, stage.subject.world)) is not None:
@@ -202,10 +209,14 @@ def _measure_scene(stage: _Stage, scene: Scene) -> Suite:
             continue
         for budget in plan.frame_evaluations:
             trial = Trial(scene=scene, planner=planner, frame_evaluations=budget)
-            attempts = _attempts(stage, trial, found.pairs)
-            figures += trial_figures(trial, attempts, plan=plan, floors=floors, found=found, about=what_it_is(planner, stage.subject.world))
-            keys += list(attempts)
-            results[trial] = list(attempts.values())
+            tried[trial] = _attempts(stage, trial, found.pairs)
+    figures: list[Figure] = []
+    floors = _floors(stage, scene, found.pairs)
+    for trial, attempts in tried.items():
+        about = what_it_is(trial.planner, stage.subject.world)
+        figures += trial_figures(trial, attempts, plan=plan, floors=floors, found=found, about=about)
+    keys = [key for attempts in tried.values() for key in attempts]
+    results = {trial: list(attempts.values()) for trial, attempts in tried.items()}
     figures.append(_batch_figure(stage, scene, found.pairs[0]))
     more = _gradients(stage, scene, found.pairs)
     films = attempt_films(stage.records, keys, found.pairs, count=plan.num_films, rate_hz=stage.simulator.rate_hz)
@@ -229,57 +240,75 @@ def _floors(stage: _Stage, scene: Scene, pairs: Sequence[Pair]) -> dict[str, flo
 
 
 def _attempts(stage: _Stage, trial: Trial, pairs: Sequence[Pair]) -> dict[Key, Attempt]:
-    attempts: dict[Key, Attempt] = {}
-    plan, horizon = stage.plan, stage.horizon(trial.scene)
-
-    sizes = {"horizon": horizon, "frame_evaluations": trial.frame_evaluations, "batch_size": plan.batch_size}
+    plan, horizon, subject = stage.plan, stage.horizon(trial.scene), stage.subject
 
     def solve(state: State, objective: Objective) -> Planner:
+        count = state.batch_size
+        sizes = {"horizon": horizon, "frame_evaluations": trial.frame_evaluations, "batch_size": plan.batch_size * count}
         if trial.planner in POLICIES:
-            return policy_planner(trial.planner, stage.policy(trial.planner, horizon), stage.subject, objective, **sizes)
-        side_by_side = stage.subject.packing.actions_per_frame
-        return make_planner(trial.planner, stage.subject.world, objective, actions_per_frame=side_by_side, **sizes)
+            return policy_planner(trial.planner, stage.policy(trial.planner, horizon), subject, objective, **sizes)
+        side_by_side = subject.packing.actions_per_frame
+        return make_planner(trial.planner, subject.world, objective, actions_per_frame=side_by_side, **sizes)
 
-    first = stage.subject.look(History.of(pairs[0]))
-    settings = settings_of(solve(first, stage.subject.objective(pairs[0], first)))
-
-    def attempt(key: Key, *, wait: bool) -> Attempt | None:
-        """What came of it; None if another process is at it, unless that is waited for."""
-        if (known := stage.records.get(key)) is not None:
-            return known
-        with stage.records.claim(key, wait=wait) as mine:
-            if not mine or (known := stage.records.get(key)) is not None:
-                return known if mine else None
-            made, film = try_pair(
-                stage.subject,
-                stage.task,
-                stage.simulator,
-                pairs[key.pair],
-                solve,
-                budget=plan.budget_for(trial.scene.offset),
-                horizon=horizon,
-                execute=plan.execute_for(horizon),
-                seed=key.seed,
-                size=stage.size,
-            )
-            stage.records.add(key, made, film if key.pair < 2 * plan.num_films else None)
-            return made
-
+    first = subject.look(History.of(pairs[0]))
+    settings = settings_of(solve(first, subject.objective(pairs[:1], first)))
+    most = plan.num_together if subject.can_batch and trial.planner in PLANS_MANY else 1
+    attempts: dict[Key, Attempt] = {}
     seeds = range(plan.seed, plan.seed + plan.num_seeds)
-    keys = [trial.key(seed, index, settings) for seed in seeds for index in range(len(pairs))]
-    for wait in (False, True):
-        for key in keys:
-            if key not in attempts and (made := attempt(key, wait=wait)) is not None:
-                attempts[key] = made
-                solved = sum(one.solved for one in attempts.values())
-                stage.progress(f"{trial}: {len(attempts)} of {len(keys)}, {solved} solved")
-    return {key: attempts[key] for key in keys}
+    keys = [[trial.key(seed, index, settings) for index in range(len(pairs))] for seed in seeds]
+
+    def try_some(some: Iterator[Key], count: int, *, wait: bool) -> bool:
+        """Make the next `count` attempts together that neither are known nor another process is at, unless that is waited for.
+
+        All of one seed. Returns whether there may be more.
+        """
+        mine: list[Key] = []
+        with ExitStack() as claims:
+            for key in some:
+                known = stage.records.get(key)
+                if known is None and claims.enter_context(stage.records.claim(key, wait=wait)):
+                    known = stage.records.get(key)
+                    mine += [key] if known is None else []
+                attempts.update({} if known is None else {key: known})
+                if len(mine) == count:
+                    break
+            made = (
+                []
+                if not mine
+                else try_pairs(
+                    subject,
+                    stage.task,
+                    stage.simulators_for(len(mine)),
+                    [pairs[key.pair] for key in mine],
+                    solve,
+                    budget=plan.budget_for(trial.scene.offset),
+                    horizon=horizon,
+                    execute=plan.execute_for(horizon),
+                    seed=mine[0].seed,
+                    size=stage.size,
+                )
+            )
+            for key, (attempt, film) in zip(mine, made, strict=True):
+                stage.records.add(key, attempt, film if key.pair < 2 * plan.num_films else None)
+                attempts[key] = attempt
+        if mine:
+            solved = sum(one.solved for one in attempts.values())
+            stage.progress(f"{trial}: {len(attempts)} of {len(pairs) * plan.num_seeds}, {solved} solved")
+        return len(mine) == count
+
+    for of_seed in keys:
+        rest = iter(of_seed)
+        while try_some(rest, most, wait=False):
+            pass
+    for key in (key for of_seed in keys for key in of_seed if key not in attempts):
+        try_some(iter([key]), 1, wait=True)  # one at a time: who holds one and waits for another may be waited for
+    return {key: attempts[key] for of_seed in keys for key in of_seed}
 
 
 def _batch_figure(stage: _Stage, scene: Scene, pair: Pair) -> Figure:
     horizon, seed = stage.horizon(scene), stage.plan.seed
     state = stage.subject.look(History.of(pair))
-    objective = stage.subject.objective(pair, state)
+    objective = stage.subject.objective([pair], state)
 
     def make(batch_size: int) -> Planner:
         world = stage.subject.world

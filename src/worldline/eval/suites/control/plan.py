@@ -31,7 +31,8 @@ class ControlPlan:
         horizon: frames of the world per plan; the offset, within 4 and 12, if None.
         execute: frames of each plan that are done; a third of the horizon if None.
         prompt_frames: frames that a learned world is shown.
-        batch_size: candidates imagined at once.
+        batch_size: candidates imagined at once, per attempt.
+        num_together: attempts whose plans are made in one batch, where world and planner can.
         in_simulator: plan in the true simulator, at the world's rate.
         num_films: films per environment, failures first.
         num_lessons: training episodes that policies are regressed on, where one is measured.
@@ -55,6 +56,7 @@ class ControlPlan:
     execute: int | None = None
     prompt_frames: int = 4
     batch_size: int = 64
+    num_together: int = 1
     in_simulator: bool = False
     num_films: int = 4
     num_lessons: int = 60
@@ -66,9 +68,19 @@ class ControlPlan:
         for what, given, known in (("environment", self.environments, TASKS), ("planner", self.planners, (*PLANNERS, *POLICIES))):
             if not given or (unknown := [name for name in given if name not in known]):
                 raise ValueError(f"{what} {', '.join(unknown) if given else 'none'} is unknown; choose of {', '.join(known)}")
-        numbers = (self.num_pairs, self.num_seeds, self.prompt_frames, self.batch_size, *self.offsets, *self.frame_evaluations)
+        numbers = (
+            self.num_pairs,
+            self.num_seeds,
+            self.prompt_frames,
+            self.batch_size,
+            self.num_together,
+            *self.offsets,
+            *self.frame_evaluations,
+        )
         if min(numbers) < 1 or not self.offsets or not self.frame_evaluations or not self.protocols:
-            raise ValueError(f"pairs, seeds, prompt frames, batch size, offsets and budgets must all be at least 1, got {self}")
+            raise ValueError(
+                f"pairs, seeds, prompt frames, batch size, attempts together, offsets and budgets must all be at least 1, got {self}"
+            )
         if min(self.horizon or 1, self.execute or 1) < 1 or (self.horizon or math.inf) < (self.execute or 1):
             raise ValueError(f"horizon is {self.horizon} and execute {self.execute}; do at least one frame of a plan, and at most all")
 

@@ -195,6 +195,9 @@ def what_it_is(name: str, world: World) -> str:
 POLICIES = ("inverse", "clone", "inverse+cem", "flow", "flow+cem", "flow+mppi")
 """What does not search, or starts from what a policy proposes; see `policies`."""
 
+PLANS_MANY = ("random", "cem", "mppi", "icem", "adam", "flow", "flow+cem", "flow+mppi")
+"""What searches for the plans of several problems in one batch."""
+
 
 def make_planner(
     name: str,

@@ -91,7 +91,7 @@ def policy_planner(
         raise ValueError(f"policy {name!r} is unknown; choose one of {', '.join(POLICIES)}")
     world = subject.world
     if isinstance(objective, GoalPicture):
-        goal = objective.goal_latent
+        goal = objective.goal_latent  # (P, S, C)
     else:
         assert isinstance(objective, StateGoal)
         goal = objective.goal[None]
@@ -107,7 +107,8 @@ def policy_planner(
             inner = _close(search(name.removeprefix(f"{FLOW}+"), frame_evaluations // 2))
         return FlowPlanner(world, objective, policy, goal, num_chunks=num_chunks, batch_size=batch_size, search=inner)
     around = search("cem", max(horizon, frame_evaluations - horizon)) if name == "inverse+cem" else None
-    return PolicyPlanner(world, lambda: policy.towards(goal, steps=horizon), horizon=horizon, objective=objective, search=around)
+    only = goal[0] if goal.ndim == 3 else goal
+    return PolicyPlanner(world, lambda: policy.towards(only, steps=horizon), horizon=horizon, objective=objective, search=around)
 
 
 def _close(planner: Planner) -> Planner:

@@ -5,6 +5,7 @@ May import: envs, reward, world, torch, numpy, `tasks`, `pairs`. Refuses to know
 Shapes: P frames of a prompt, S tokens, C channels, A components of the world's action, a of the simulator's, H, W pixels.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -98,12 +99,21 @@ class Subject(Protocol):
         """How its actions become the simulator's."""
         ...
 
-    def look(self, history: History) -> State:
-        """The state, batch 1, after what has happened."""
+    @property
+    def can_batch(self) -> bool:
+        """Whether plans of several attempts can be made together."""
         ...
 
-    def objective(self, pair: Pair, state: State) -> Objective:
-        """The distance to the pair's goal; `state` is that of the start."""
+    def look(self, *histories: History) -> State:
+        """The state, a row each, after what has happened in attempts that are equally far on."""
+        ...
+
+    def objective(self, pairs: Sequence[Pair], state: State) -> Objective:
+        """The distance to the goals of pairs, whose rows lie one after the other; `state` is that of their starts."""
+        ...
+
+    def objective_of(self, objective: Objective, rows: Sequence[int]) -> Objective:
+        """What `objective` returned, for some of the pairs."""
         ...
 
 
@@ -119,24 +129,34 @@ class LearnedSubject:
         self.packing = packing_of(world, simulator)
         self.prompt_frames = prompt_frames
 
-    @torch.no_grad()
-    def look(self, history: History) -> State:
-        """See `Subject.look`."""
-        skip = self.packing.frame_skip
-        count = min(self.prompt_frames, (len(history.frames) - 1) // skip + 1)
-        span = (count - 1) * skip
-        frames = torch.stack(history.frames[len(history.frames) - 1 - span :: skip])
-        actions = None
-        if count > 1:
-            packed = self.packing.pack(np.stack(history.actions[len(history.actions) - span :]))
-            actions = torch.from_numpy(packed.astype(np.float32))[None]
-        device = self.world.tokenizer.encoder_position.device
-        return self.world.prompt(frames[None].to(device), None if actions is None else actions.to(device))
+    @property
+    def can_batch(self) -> bool:
+        """See `Subject.can_batch`."""
+        return True
 
     @torch.no_grad()
-    def objective(self, pair: Pair, state: State) -> Objective:
+    def look(self, *histories: History) -> State:
+        """See `Subject.look`."""
+        skip, length = self.packing.frame_skip, len(histories[0].frames)
+        count = min(self.prompt_frames, (length - 1) // skip + 1)
+        span = (count - 1) * skip
+        frames = torch.stack([torch.stack(history.frames[length - 1 - span :: skip]) for history in histories])
+        actions = None
+        if count > 1:
+            packed = [self.packing.pack(np.stack(history.actions[len(history.actions) - span :])) for history in histories]
+            actions = torch.from_numpy(np.stack(packed).astype(np.float32))
+        device = self.world.tokenizer.encoder_position.device
+        return self.world.prompt(frames.to(device), None if actions is None else actions.to(device))
+
+    @torch.no_grad()
+    def objective(self, pairs: Sequence[Pair], state: State) -> Objective:
         """See `Subject.objective`: between pictures, of the frame that comes nearest, since a pair is solved by being there once."""
-        return GoalPicture(self.goal_latent(pair), state.latent[0], self.world.decode)
+        return GoalPicture(torch.stack([self.goal_latent(pair) for pair in pairs]), state.latent, self.world.decode)
+
+    def objective_of(self, objective: Objective, rows: Sequence[int]) -> Objective:
+        """See `Subject.objective_of`."""
+        assert isinstance(objective, GoalPicture)
+        return objective.select(rows)
 
     @torch.no_grad()
     def goal_latent(self, pair: Pair) -> Tensor:
@@ -161,14 +181,26 @@ class SimulatorSubject:
             simulator, size=size, frame_skip=packing.frame_skip, held=packing.held, nearly=True, read=lambda: task.read(simulator)
         )
 
-    def look(self, history: History) -> State:
+    @property
+    def can_batch(self) -> bool:
+        """See `Subject.can_batch`."""
+        return False
+
+    def look(self, *histories: History) -> State:
         """See `Subject.look`."""
+        (history,) = histories
         pair = history.pair
         return self.world.start(pair.seed, pair.attributes, np.concatenate([pair.actions, *(action[None] for action in history.taken)]))
 
-    def objective(self, pair: Pair, state: State) -> Objective:
+    def objective(self, pairs: Sequence[Pair], state: State) -> Objective:
         """See `Subject.objective`."""
+        (pair,) = pairs
         return StateGoal(task=self.task, start=goal_tensor(pair.start), goal=goal_tensor(pair.goal))
+
+    def objective_of(self, objective: Objective, rows: Sequence[int]) -> Objective:
+        """See `Subject.objective_of`."""
+        assert list(rows) == [0], "there is one pair at a time"
+        return objective
 
 
 def packing_of(world: World, simulator: Simulator) -> Packing:
@@ -201,11 +233,8 @@ def plain_packing(simulator: Simulator) -> Packing:
     return Packing(frame_skip=1, held=False, num_components=simulator.action_spec.dim)
 
 
-def frame_costs(objective: Objective, latents: Tensor) -> list[float]:
-    """The cost of each of latents (T, S, C) by itself: minus the objective's score of it."""
+def costs_now(objective: Objective, latents: Tensor) -> list[float]:
+    """The costs of latents (P, S, C), one of each problem: minus the objective's scores of them, each by itself."""
+    now = Rollout(latents=latents[None, :, None], actions=None, state=State(latent=latents, position=0))
     with torch.no_grad():
-        return [-float(objective(_alone(latent))) for latent in latents]
-
-
-def _alone(latent: Tensor) -> Rollout:
-    return Rollout(latents=latent[None, None, None], actions=None, state=State(latent=latent[None], position=0))
+        return (-objective(now)).tolist()
