@@ -65,6 +65,20 @@ def test_a_second_call_does_nothing_and_another_key_starts_anew(tmp_path: Path, 
     assert len(cache_latents(train, encoder, key="a", folder=tmp_path / "cache", progress=False)) == len(train)
 
 
+def test_neighbours_of_one_length_are_encoded_together(tmp_path: Path, make_clip: Callable[..., Clip]) -> None:
+    lengths = (7, 7, 7, 7, 9, 7, 7, 20, 20)
+    store = EpisodeStore.build(tmp_path / "store", [make_clip(length, seed=k, text="task") for k, length in enumerate(lengths)])
+    sizes: list[tuple[int, int]] = []
+
+    def encode(frames: Tensor) -> Tensor:
+        sizes.append((frames.shape[0], frames.shape[1]))
+        return Encoder()(frames)
+
+    settings = {"chunk_frames": 10, "episodes_at_once": 3, "progress": False}
+    check(cache_latents(store, encode, key="a", folder=tmp_path / "cache", **settings), store)
+    assert sizes == [(3, 7), (1, 7), (1, 9), (2, 7), (1, 10), (1, 10), (1, 10), (1, 10)]
+
+
 def test_an_interrupted_call_continues(tmp_path: Path, store: EpisodeStore) -> None:
     with pytest.raises(KeyboardInterrupt):
         cache_latents(store, Encoder(fail_at_call=3), key="a", folder=tmp_path / "cache", progress=False)
@@ -106,7 +120,7 @@ def test_chunks_join_without_a_seam(tmp_path: Path, store: EpisodeStore, chunk_f
 
 def test_useless_latents_are_refused(tmp_path: Path, store: EpisodeStore) -> None:
     encoders: dict[str, Callable[[Tensor], Tensor]] = {
-        r"must return \(1, T, S, C\)": lambda frames: frames[:, :-1].flatten(3),
+        r"must return \(E, T, S, C\)": lambda frames: frames[:, :-1].flatten(3),
         "NaN, infinity, or values beyond": lambda frames: frames.flatten(3) * 1e6,
     }
     for reason, encode in encoders.items():

@@ -37,6 +37,13 @@ def test_what_only_a_longer_run_pays_for_comes_late_and_not_by_steps():
     assert compared.shortcut.self_share == compared.shortcut.unroll_share == 0
 
 
+def test_by_steps_the_late_phases_are_a_share_of_them():
+    recipe = push(steps=(7, 400))
+    assert (recipe.tokenizer_training.steps, recipe.dynamics_training.steps) == (7, 400)
+    assert recipe.dynamics_training.duration_seconds is None
+    assert (recipe.shortcut.self_after, recipe.shortcut.unroll_after, recipe.shortcut.unroll_share) == (300, 300, 0.25)
+
+
 def test_episodes_are_collected_once(tmp_path):
     store = collect_push(tmp_path / "data", num_episodes=2, num_frames=6, size=32, seed=0, num_workers=1)
     assert (len(store), store.frame_size) == (2, (32, 32))

@@ -49,6 +49,7 @@ _SINCE = {
     "packing": None,
     "act_hz": None,
     "layers": None,
+    "windows": None,
 }
 _BY_NAME = ("push", "zoo", "balls")
 
@@ -130,6 +131,8 @@ def _check(arguments: Train) -> None:
         raise ValueError(f"{next(filter(of_start.get, of_start))} belongs to --start, a world whose tokenizer is there already")
     if arguments.layers is not None and arguments.layers < 1:
         raise ValueError(f"--layers is {arguments.layers}; give at least 1")
+    if arguments.windows is not None and arguments.windows < 1:
+        raise ValueError(f"--windows is {arguments.windows}; give at least 1")
     if arguments.packing is not None and arguments.packing < 1:
         raise ValueError(f"--packing is {arguments.packing}; give 1, or a divisor of the patches along a side")
     if not 0 <= arguments.label_share <= 1:
@@ -154,8 +157,10 @@ def _check_source(arguments: Train) -> None:
         raise ValueError("--policy belongs to the recipe push, which films its own videos")
     if arguments.act_hz is not None and arguments.recipe != "push":
         raise ValueError("--act-hz belongs to the recipe push, which films its own videos; recordings act as often as they have frames")
-    if not of_data and (arguments.data or arguments.only or arguments.shares or arguments.steps):
-        raise ValueError("--data, --only, --shares and --steps belong to the recipes zoo and balls")
+    if not of_data and (arguments.data or arguments.only or arguments.shares):
+        raise ValueError("--data, --only and --shares belong to the recipes zoo and balls")
+    if not of_simulators and arguments.steps:
+        raise ValueError("--steps belongs to the recipes push, zoo and balls")
     if of_simulators and (arguments.mirror is not None or arguments.recolor):
         raise ValueError("--mirror and --recolor are of recordings; film more episodes of a simulator instead")
     if arguments.recolor < 0:
@@ -252,11 +257,13 @@ def _recipe(arguments: Train, train: EpisodeStore, held_out: EpisodeStore) -> Re
         )
         return train_zoo.as_asked(recipe, arguments)
     named = {"push": push, "droid": droid, "cars": cars}[arguments.recipe]
-    shares = {}
-    if minutes is not None:
+    shares: dict[str, Any] = {} if arguments.steps is None else {"steps": arguments.steps}
+    if minutes is not None and arguments.steps is None:
         first = min(minutes * _TOKENIZER_SHARE, _LONGEST_TOKENIZER_MINUTES.get(arguments.recipe, minutes))
         shares = {"tokenizer_minutes": first, "dynamics_minutes": minutes - first}
     recipe = named(**shares)
+    if arguments.steps is not None and minutes is not None:  # the dynamics end by then, however far they are
+        recipe = replace(recipe, dynamics_training=replace(recipe.dynamics_training, duration_seconds=60 * minutes))
     tokenizer = replace(recipe.tokenizer, image_size=arguments.image_size, grid=arguments.image_size // _PATCH)
     return train_zoo.as_asked(replace(recipe, tokenizer=tokenizer, size=arguments.size or recipe.size), arguments)
 

@@ -59,7 +59,10 @@ class Train:
             same time, in training and in planning.
         minutes: training time; each recipe has its own default. A run with --start that keeps its tokenizer may be given more or less when
             it is resumed; with less it ends soon, at rates that fall in time.
-        steps: of zoo and balls: optimiser steps of the tokenizer and of the dynamics, in place of the recipe's own.
+        steps: of push, zoo and balls: optimiser steps of the tokenizer and of the dynamics, in place of the recipe's own. With --minutes as
+            well, the training ends at whichever comes first.
+        windows: videos that each optimiser step of the dynamics sees; the recipe's own, made for a processor, if not given. A GPU wants 100
+            and more.
         label_share: share of the training episodes that keep their action labels; of the rest they are unknown.
         infer_labels: where only some episodes have action labels, infer the others' from the frames, if those teach how; otherwise, and
             with --no-infer-labels, the others are trained on as video without actions.
@@ -97,6 +100,7 @@ class Train:
     packing: int | None = None
     minutes: float | None = None
     steps: tuple[int, int] | None = None
+    windows: int | None = None
     label_share: float = 1.0
     infer_labels: bool = True
     held_out: tuple[str, ...] = ("0.1",)

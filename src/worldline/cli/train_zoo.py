@@ -56,9 +56,11 @@ def run(arguments: Train, *, start: World | None = None, before: Callable[[], No
 
 
 def as_asked(recipe: Recipe, arguments: Train) -> Recipe:
-    """The recipe with what may be asked of every one: labels, packing, new dynamics, and a tokenizer that is trained on."""
+    """The recipe with what may be asked of every one: labels, packing, windows, new dynamics, and a tokenizer that is trained on."""
+    windows, frames = recipe.dynamics_batch
     return replace(
         recipe,
+        dynamics_batch=(arguments.windows or windows, frames),
         label_share=arguments.label_share,
         infers_labels=arguments.infer_labels,
         packing=recipe.packing if arguments.packing is None else arguments.packing,

@@ -6,7 +6,7 @@ May import: data.store, data.episodes, data.pixels, rich. Refuses to know: what 
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +41,7 @@ def cache_latents(
     folder: str | Path,
     chunk_frames: int | None = None,
     context_frames: int = 0,
+    episodes_at_once: int = 1,
     progress: bool = True,
 ) -> LatentStore:
     """Encode every episode of `store` into a `LatentStore` below `folder`; a second call with the same content opens what is there.
@@ -49,11 +50,12 @@ def cache_latents(
 
     Args:
         store: the pixels; a view gives a store of that view's episodes only.
-        encode: frames (1, T, 3, H, W) float in [0, 1] -> latents (1, T, S, C); called without gradients.
+        encode: frames (E, T, 3, H, W) float in [0, 1] -> latents (E, T, S, C); called without gradients.
         key: names the tokenizer, usually a hash of its weights; another key means another sub-folder.
         folder: where caches are kept.
         chunk_frames: longest stretch given to `encode` at once; whole episodes when None.
         context_frames: earlier frames put before each later chunk, for a tokenizer that looks back; their latents are dropped.
+        episodes_at_once: E, as many at most, where neighbours are equally long and fit into a chunk; what a GPU wants.
         progress: draw a progress bar.
 
     Raises:
@@ -69,11 +71,15 @@ def cache_latents(
             finished.mkdir(parents=True, exist_ok=True)
             columns = (TextColumn("encoding episodes"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
             with Progress(*columns, disable=not progress) as bar:
-                for index, episode in bar.track(list(enumerate(store.episodes))):
-                    path = finished / f"{index:06d}.npy"
-                    if not path.is_file():
-                        chunks = list(_encode_chunks(store, episode, encode, chunk_frames, context_frames))
-                        _save_whole(torch.cat(chunks), path)
+                task = bar.add_task("", total=len(store))
+                paths = {index: finished / f"{index:06d}.npy" for index in range(len(store))}
+                for group in _groups(store, chunk_frames, episodes_at_once):
+                    todo = [index for index in group if not paths[index].is_file()]
+                    some = [store.episodes[index] for index in todo]
+                    encoded = _encode_together if len(some) > 1 else _encode_chunks
+                    for index, latents in zip(todo, encoded(store, some, encode, chunk_frames, context_frames), strict=True):
+                        _save_whole(latents, paths[index])
+                    bar.advance(task, len(group))
             _collect(store, finished, folder)
         except OSError:
             if not (folder / "store.json").is_file():  # else another run that shares the folder came first, and its latents are these
@@ -82,24 +88,58 @@ def cache_latents(
     return LatentStore.open(folder)
 
 
-def _encode_chunks(
-    store: EpisodeStore, episode: Episode, encode: Encode, chunk_frames: int | None, context_frames: int
+def _groups(store: EpisodeStore, chunk_frames: int | None, most: int) -> Iterator[list[int]]:
+    """Indices of neighbouring episodes that may be encoded together."""
+    group: list[int] = []
+    for index, episode in enumerate(store.episodes):
+        alike = group and episode.num_frames == store.episodes[group[0]].num_frames
+        if group and not (alike and len(group) < most and episode.num_frames <= (chunk_frames or episode.num_frames)):
+            yield group
+            group = []
+        group.append(index)
+    if group:
+        yield group
+
+
+def _encode_together(
+    store: EpisodeStore, episodes: Sequence[Episode], encode: Encode, chunk_frames: int | None, context_frames: int
 ) -> Iterator[Tensor]:
-    """The latents (T', S, C) float16 of one episode, a chunk at a time."""
-    frames = store.rows("frames", episode)
-    assert frames is not None
-    step = chunk_frames or len(frames)
-    for start in range(0, len(frames), step):
-        first = max(0, start - context_frames)
-        pixels = to_float(frames[first : start + step])
-        with torch.no_grad():
-            latents = encode(pixels[None])
-        if latents.ndim != 4 or latents.shape[:2] != (1, len(pixels)):
-            raise ValueError(f"encode returned {tuple(latents.shape)} for frames {tuple(pixels[None].shape)}; it must return (1, T, S, C)")
-        half = latents[0, start - first :].to("cpu", torch.float16)
-        if not torch.isfinite(half).all():
-            raise ValueError(f"{episode.source}: latents hold NaN, infinity, or values beyond float16's 65504")
-        yield half
+    """The latents (T, S, C) float16 of episodes that are equally long and no longer than a chunk."""
+    frames = [rows for episode in episodes if (rows := store.rows("frames", episode)) is not None]
+    yield from _encoded(torch.stack(frames), encode, [episode.source for episode in episodes])
+
+
+def _encode_chunks(
+    store: EpisodeStore, episodes: Sequence[Episode], encode: Encode, chunk_frames: int | None, context_frames: int
+) -> Iterator[Tensor]:
+    """The latents (T, S, C) float16 of episodes, one after the other and a chunk at a time."""
+    for episode in episodes:
+        frames = store.rows("frames", episode)
+        assert frames is not None
+        step, chunks = chunk_frames or len(frames), []
+        for start in range(0, len(frames), step):
+            first = max(0, start - context_frames)
+            (latents,) = _encoded(frames[None, first : start + step], encode, [episode.source])
+            chunks.append(latents[start - first :])
+        yield torch.cat(chunks)
+
+
+def _encoded(frames: Tensor, encode: Encode, sources: Sequence[str]) -> Tensor:
+    """Latents (E, T, S, C) float16 of frames (E, T, 3, H, W) of eight bits.
+
+    Raises:
+        ValueError: if `encode` returns other shapes, or latents that are not finite or too large.
+    """
+    pixels = to_float(frames)
+    with torch.no_grad():
+        latents = encode(pixels)
+    if latents.ndim != 4 or latents.shape[:2] != pixels.shape[:2]:
+        raise ValueError(f"encode returned {tuple(latents.shape)} for frames {tuple(pixels.shape)}; it must return (E, T, S, C)")
+    half = latents.to("cpu", torch.float16)
+    for source, one in zip(sources, half, strict=True):
+        if not torch.isfinite(one).all():
+            raise ValueError(f"{source}: latents hold NaN, infinity, or values beyond float16's 65504")
+    return half
 
 
 def _save_whole(latents: Tensor, path: Path) -> None:

@@ -19,16 +19,37 @@ from worldline.train import TrainConfig
 FRAME_SKIP = 4
 """Simulator steps of 0.1 s per frame: at 2.5 Hz a step is long enough for the disc to arrive where the action sends it."""
 
-_LATE_STEPS_PER_MINUTE = 143  # about three quarters of what one core of a server processor comes to
+_LATE_SHARE = 0.75  # of the steps
+_LATE_STEPS_PER_MINUTE = 143  # about that share of what one core of a server processor comes to
 
 
-def push(*, tokenizer_minutes: float = 9, dynamics_minutes: float = 14) -> Recipe:
+def push(*, tokenizer_minutes: float = 9, dynamics_minutes: float = 14, steps: tuple[int, int] | None = None) -> Recipe:
     """A `nano` world of Push-T at 64 px and 2.5 Hz: 23 minutes on one CPU core, and never more than the minutes given.
 
     So few minutes go further in a small network. Frames are drawn in one step, as the mean of what may come. Large steps, and windows that
     the network draws itself, are trained late: a network far from trained pays for them (docs/log.md).
+
+    Args:
+        tokenizer_minutes: of the tokenizer.
+        dynamics_minutes: of the dynamics.
+        steps: of the tokenizer and of the dynamics, in place of the minutes: where a core's pace says nothing, as on a GPU.
     """
-    late = round(_LATE_STEPS_PER_MINUTE * dynamics_minutes)
+    late = round(_LATE_STEPS_PER_MINUTE * dynamics_minutes if steps is None else _LATE_SHARE * steps[1])
+    recipe = _push(tokenizer_minutes, dynamics_minutes, late)
+    return recipe if steps is None else _by_steps(recipe, *steps)
+
+
+def _by_steps(recipe: Recipe, tokenizer_steps: int, dynamics_steps: int) -> Recipe:
+    return replace(
+        recipe,
+        tokenizer_training=replace(recipe.tokenizer_training, steps=tokenizer_steps, duration_seconds=None),
+        dynamics_training=replace(
+            recipe.dynamics_training, steps=dynamics_steps, duration_seconds=None, sample_every_steps=max(1000, dynamics_steps // 5)
+        ),
+    )
+
+
+def _push(tokenizer_minutes: float, dynamics_minutes: float, late: int) -> Recipe:
     return Recipe(
         name="push",
         size="nano",
@@ -64,12 +85,11 @@ def push(*, tokenizer_minutes: float = 9, dynamics_minutes: float = 14) -> Recip
 
 def push_by_steps(tokenizer_steps: int, dynamics_steps: int) -> Recipe:
     """The recipe by optimiser steps instead of minutes, without its late phase: for runs that are to be compared at equal cost."""
-    recipe = push()
+    recipe = _by_steps(push(), tokenizer_steps, dynamics_steps)
     return replace(
         recipe,
         shortcut=replace(recipe.shortcut, self_share=0.0, unroll_share=0.0, unroll_after=0),
-        tokenizer_training=replace(recipe.tokenizer_training, steps=tokenizer_steps, duration_seconds=None),
-        dynamics_training=replace(recipe.dynamics_training, steps=dynamics_steps, duration_seconds=None, sample_every_steps=0),
+        dynamics_training=replace(recipe.dynamics_training, sample_every_steps=0),
     )
 
 

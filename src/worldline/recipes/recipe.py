@@ -26,6 +26,7 @@ from worldline.world import ActionSpace, World, WorldConfig
 
 _COUNTED_ROWS = 4  # of a batch that operations are counted on; they are in proportion to its rows
 _METRIC_FRAMES = 64
+_ENCODED_AT_ONCE = 64  # episodes, on a GPU
 _FURTHER_RATE = 0.3  # of a tokenizer's rates, when it is trained on
 
 Watch = Callable[[World, Path, int], dict[str, float]]
@@ -298,6 +299,7 @@ def encode_store(tokenizer: Tokenizer, store: EpisodeStore, folder: Path) -> Lat
         folder=folder,
         chunk_frames=256,
         context_frames=tokenizer.config.window - 1,
+        episodes_at_once=_ENCODED_AT_ONCE if device.type == "cuda" else 1,
     )
 
 
