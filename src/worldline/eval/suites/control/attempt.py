@@ -164,15 +164,14 @@ def try_pairs(
     for one, cost in zip(courses, costs_now(objective, state.latent), strict=True):
         one.start_cost, one.initial = cost, one.history.hold(subject.packing, horizon)
     active, generator = list(range(len(courses))), torch.Generator().manual_seed(seed)
-    while True:
+    while active:
         known = state.latent.isfinite().flatten(1).all(1).tolist()
         if not all(known):
             for index in (index for index, seen in zip(active, known, strict=True) if not seen):
                 courses[index].note = "what the world makes of the pictures is not finite"
             active = [index for index, seen in zip(active, known, strict=True) if seen]
             state = _look(subject, [courses[index] for index in active]) if active else state
-        if not active:
-            return [one.result() for one in courses]
+            continue
         some, own = [courses[index] for index in active], subject.objective_of(objective, active)
         plan_seed = int(torch.randint(2**31, (), generator=generator))
         plans = _planned(some, solve(state, own), state, seed=plan_seed)
@@ -198,8 +197,7 @@ def try_pairs(
                 some[row].predicted.append(foreseen[row])
                 some[row].realised.append(cost)
         active = [active[row] for row in going]
-        if not active:
-            return [one.result() for one in courses]
+    return [one.result() for one in courses]
 
 
 def _look(subject: Subject, courses: Sequence[_Course]) -> State:
@@ -215,8 +213,9 @@ def _planned(courses: Sequence[_Course], planner: Planner, state: State, *, seed
         assert isinstance(planner, PlansMany)
         initial = None if courses[0].initial is None else torch.stack([one.initial for one in courses if one.initial is not None])
         plans = planner.plan_many(state, seed=seed, initial=initial)
+    share = (time.perf_counter() - began) / len(courses)
     for one in courses:
-        one.seconds.append((time.perf_counter() - began) / len(courses))
+        one.seconds.append(share)
     return plans
 
 
