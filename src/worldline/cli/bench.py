@@ -5,9 +5,8 @@ May import: eval.bench and its siblings, the other files of cli. Refuses to know
 
 from typing import Any
 
-import torch
-
 from worldline.cli.arguments import Bench
+from worldline.cli.load import device_of
 from worldline.cli.report import Report, table
 from worldline.eval.bench import bench_step, bench_train
 from worldline.eval.bench_data import bench_data
@@ -40,8 +39,7 @@ def _refuse(arguments: Bench) -> None:
     """Options that would say nothing about what is measured."""
     if arguments.device == "cuda" and arguments.what in ("plan", "data"):
         raise ValueError(f"bench {arguments.what} measures the processor; leave --device out, or bench step or train")
-    if arguments.device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("--device is cuda, and torch finds no GPU here; leave it out, or run `worldline doctor`")
+    device_of(arguments.device)
     if arguments.what != "train" and (arguments.batch is not None or arguments.compile is not None):
         raise ValueError(f"--batch and --compile are of bench train, not of bench {arguments.what}; leave them out")
     if arguments.batch is not None and arguments.batch < 1:

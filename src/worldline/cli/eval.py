@@ -8,10 +8,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from worldline.cli.arguments import Eval
-from worldline.cli.load import frame_code_of, load_world
+from worldline.cli.load import device_of, frame_code_of, load_world
 from worldline.cli.report import Report, table
 from worldline.data import EpisodeStore
 from worldline.eval.suites.control import ControlPlan
@@ -53,7 +51,7 @@ def run(arguments: Eval) -> Report:
     control = ControlRun(plan=_control_plan(arguments), folder=arguments.out / "control") if "control" in suites else None
     world = None
     if arguments.world != SIMULATOR:
-        world = load_world(arguments.world, arguments.num_steps).to(_device(arguments.device))
+        world = load_world(arguments.world, arguments.num_steps).to(device_of(arguments.device))
     elif set(suites) != {"control"}:
         raise ValueError(f"{SIMULATOR} stands for the true simulator, of which only --suite control can be measured")
     measured = features = None
@@ -116,12 +114,6 @@ def _control_plan(arguments: Eval) -> ControlPlan:
         lessons_from=arguments.lessons_from,
         num_policy_updates=arguments.policy_updates,
     )
-
-
-def _device(name: str) -> torch.device:
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ValueError("--device is cuda, and torch finds no GPU here; leave it out, or run `worldline doctor`")
-    return torch.device(name)
 
 
 def _of_domain(world: World, domain: str | None, paths: tuple[Path, ...]) -> World:

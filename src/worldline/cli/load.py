@@ -1,9 +1,11 @@
-"""Find the world that `--world` names, and the code of frames beside it.
+"""Find the world that `--world` names, the code of frames beside it, and the device that `--device` names.
 
-May import: reward, world. Refuses to know: what is done with it.
+May import: reward, world, torch. Refuses to know: what is done with it.
 """
 
 from pathlib import Path
+
+import torch
 
 from worldline.reward import FrameCode, load_frame_code
 from worldline.world import World, locate_world
@@ -26,6 +28,17 @@ def load_world(name: str, num_steps: int | None = None, *, domain: str | None = 
     world = World.load(_folder(name))
     world = world if domain is None else world.with_action_space(domain)
     return world if num_steps is None else world.with_sampling(num_steps)
+
+
+def device_of(name: str) -> torch.device:
+    """The device of a name, cpu or cuda.
+
+    Raises:
+        ValueError: if it is cuda and there is none.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("--device is cuda, and torch finds no GPU here; leave it out, or run `worldline doctor`")
+    return torch.device(name)
 
 
 def frame_code_of(name: str, world: World) -> FrameCode | None:
