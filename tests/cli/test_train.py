@@ -76,6 +76,36 @@ def test_pushers_may_act_more_often_than_there_are_frames(tmp_path: Path, monkey
     assert {(episode.num_frames, episode.rate_hz) for episode in store.episodes} == {(40, 5.0)}
 
 
+@pytest.mark.parametrize(
+    ("more", "seconds"),
+    [
+        ([], (None, None)),
+        (["--minutes", "10"], (240, 360)),
+        (["--minutes", "10", "--start", "push", "--seed", "1"], (None, 600)),
+        (["--minutes", "10", "--start", "push", "--train-tokenizer", "--seed", "1"], (240, 360)),
+    ],
+)
+def test_push_by_steps_ends_by_the_clock_as_well(
+    more: list[str], seconds: tuple[float | None, float | None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("gym_pusht")
+    asked: list[Recipe] = []
+
+    def train_and_measure(recipe: Recipe, *rest: object, **more: object) -> None:
+        asked.append(recipe)
+        raise StopIteration
+
+    monkeypatch.setattr("worldline.cli.train.train_and_measure", train_and_measure)
+    films = ["--episodes", "2", "--held-out", "0.5", "--out", str(tmp_path / "run")]
+    with pytest.raises(StopIteration):
+        main(["train", "push", "--steps", "7", "400", "--windows", "90", *films, *more])
+    (recipe,) = asked
+    trainings = recipe.tokenizer_training, recipe.dynamics_training
+    assert tuple(training.steps for training in trainings) == (7, 400)
+    assert tuple(training.duration_seconds for training in trainings) == seconds
+    assert (recipe.dynamics_batch, recipe.shortcut.self_after) == ((90, 20), 300)
+
+
 def test_labelled_videos_make_a_world_that_can_be_steered(videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     drives, out, film = tmp_path / "drives", tmp_path / "run", str(tmp_path / "future.mp4")
     shutil.copytree(videos, drives)

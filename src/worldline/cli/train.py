@@ -257,13 +257,21 @@ def _recipe(arguments: Train, train: EpisodeStore, held_out: EpisodeStore) -> Re
         )
         return train_zoo.as_asked(recipe, arguments)
     named = {"push": push, "droid": droid, "cars": cars}[arguments.recipe]
-    shares: dict[str, Any] = {} if arguments.steps is None else {"steps": arguments.steps}
-    if minutes is not None and arguments.steps is None:
-        first = min(minutes * _TOKENIZER_SHARE, _LONGEST_TOKENIZER_MINUTES.get(arguments.recipe, minutes))
+    first = 0.0 if minutes is None else min(minutes * _TOKENIZER_SHARE, _LONGEST_TOKENIZER_MINUTES.get(arguments.recipe, minutes))
+    shares: dict[str, Any] = {}
+    if arguments.steps is not None:
+        shares = {"steps": arguments.steps}
+    elif minutes is not None:
         shares = {"tokenizer_minutes": first, "dynamics_minutes": minutes - first}
     recipe = named(**shares)
-    if arguments.steps is not None and minutes is not None:  # the dynamics end by then, however far they are
-        recipe = replace(recipe, dynamics_training=replace(recipe.dynamics_training, duration_seconds=60 * minutes))
+    if arguments.steps is not None and minutes is not None:  # an end by the clock, however far the steps are
+        kept = arguments.start is not None and not arguments.train_tokenizer
+        tokenizer_seconds, rest = (None, minutes) if kept else (60 * first, minutes - first)
+        recipe = replace(
+            recipe,
+            tokenizer_training=replace(recipe.tokenizer_training, duration_seconds=tokenizer_seconds),
+            dynamics_training=replace(recipe.dynamics_training, duration_seconds=60 * rest),
+        )
     tokenizer = replace(recipe.tokenizer, image_size=arguments.image_size, grid=arguments.image_size // _PATCH)
     return train_zoo.as_asked(replace(recipe, tokenizer=tokenizer, size=arguments.size or recipe.size), arguments)
 

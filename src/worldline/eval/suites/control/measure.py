@@ -272,28 +272,25 @@ def _attempts(stage: _Stage, trial: Trial, pairs: Sequence[Pair]) -> dict[Key, A
                 attempts.update({} if known is None else {key: known})
                 if len(mine) == count:
                     break
-            made = (
-                []
-                if not mine
-                else try_pairs(
-                    subject,
-                    stage.task,
-                    stage.simulators_for(len(mine)),
-                    [pairs[key.pair] for key in mine],
-                    solve,
-                    budget=plan.budget_for(trial.scene.offset),
-                    horizon=horizon,
-                    execute=plan.execute_for(horizon),
-                    seed=mine[0].seed,
-                    size=stage.size,
-                )
+            if not mine:
+                return False
+            made = try_pairs(
+                subject,
+                stage.task,
+                stage.simulators_for(len(mine)),
+                [pairs[key.pair] for key in mine],
+                solve,
+                budget=plan.budget_for(trial.scene.offset),
+                horizon=horizon,
+                execute=plan.execute_for(horizon),
+                seed=mine[0].seed,
+                size=stage.size,
             )
             for key, (attempt, film) in zip(mine, made, strict=True):
                 stage.records.add(key, attempt, film if key.pair < 2 * plan.num_films else None)
                 attempts[key] = attempt
-        if mine:
-            solved = sum(one.solved for one in attempts.values())
-            stage.progress(f"{trial}: {len(attempts)} of {len(pairs) * plan.num_seeds}, {solved} solved")
+        solved = sum(one.solved for one in attempts.values())
+        stage.progress(f"{trial}: {len(attempts)} of {len(pairs) * plan.num_seeds}, {solved} solved")
         return len(mine) == count
 
     for of_seed in keys:
