@@ -98,11 +98,12 @@ def test_push_by_steps_ends_by_the_clock_as_well(
     monkeypatch.setattr("worldline.cli.train.train_and_measure", train_and_measure)
     films = ["--episodes", "2", "--held-out", "0.5", "--out", str(tmp_path / "run")]
     with pytest.raises(StopIteration):
-        main(["train", "push", "--steps", "7", "400", "--windows", "90", *films, *more])
+        main(["train", "push", "--steps", "7", "400", "--windows", "90", "--lr-scale", "0.5", *films, *more])
     (recipe,) = asked
     trainings = recipe.tokenizer_training, recipe.dynamics_training
     assert tuple(training.steps for training in trainings) == (7, 400)
     assert tuple(training.duration_seconds for training in trainings) == seconds
+    assert [(training.learning_rate, training.muon_learning_rate) for training in trainings] == [(5e-4, 5e-3), (1e-3, 5e-3)]
     assert (recipe.dynamics_batch, recipe.shortcut.self_after) == ((90, 20), 300)
 
 
@@ -231,6 +232,8 @@ def test_a_command_that_was_refused_can_be_mended(videos: Path, tmp_path: Path, 
         (["{videos}", "--act-hz", "10"], "belongs to the recipe push"),
         (["{videos}", "--steps", "1", "2"], "--steps belongs to"),
         (["{videos}", "--windows", "0"], "--windows is 0"),
+        (["{videos}", "--lr-scale", "0"], "--lr-scale is 0"),
+        (["{videos}", "--lr-scale", "nan"], "--lr-scale is nan"),
         (["{videos}", "--image-size", "50"], "multiple of 16"),
         (["{videos}", "--minutes", "-1"], "positive"),
         (["{videos}", "--rate-hz", "0"], "positive"),

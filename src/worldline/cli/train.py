@@ -50,6 +50,7 @@ _SINCE = {
     "act_hz": None,
     "layers": None,
     "windows": None,
+    "lr_scale": 1.0,
 }
 _BY_NAME = ("push", "zoo", "balls")
 
@@ -133,6 +134,8 @@ def _check(arguments: Train) -> None:
         raise ValueError(f"--layers is {arguments.layers}; give at least 1")
     if arguments.windows is not None and arguments.windows < 1:
         raise ValueError(f"--windows is {arguments.windows}; give at least 1")
+    if not 0 < arguments.lr_scale < math.inf:
+        raise ValueError(f"--lr-scale is {arguments.lr_scale}; give a positive number, such as 0.3 for a world that is trained on")
     if arguments.packing is not None and arguments.packing < 1:
         raise ValueError(f"--packing is {arguments.packing}; give 1, or a divisor of the patches along a side")
     if not 0 <= arguments.label_share <= 1:

@@ -56,11 +56,13 @@ def run(arguments: Train, *, start: World | None = None, before: Callable[[], No
 
 
 def as_asked(recipe: Recipe, arguments: Train) -> Recipe:
-    """The recipe with what may be asked of every one: labels, packing, windows, new dynamics, and a tokenizer that is trained on."""
+    """The recipe with what may be asked of every one: labels, packing, windows, rates, new dynamics, and a tokenizer that is trained on."""
     windows, frames = recipe.dynamics_batch
     return replace(
         recipe,
         dynamics_batch=(arguments.windows or windows, frames),
+        tokenizer_training=recipe.tokenizer_training.at_rates(arguments.lr_scale),
+        dynamics_training=recipe.dynamics_training.at_rates(arguments.lr_scale),
         label_share=arguments.label_share,
         infers_labels=arguments.infer_labels,
         packing=recipe.packing if arguments.packing is None else arguments.packing,

@@ -167,6 +167,7 @@ def train_world(
         "training frames": corpus.num_frames,
         "tokenizer": str(further) if start is None else tokenizer_cost(start, str(further) if further else None),
         "dynamics": str(cost),
+        "peak learning rates of the dynamics": _rates(recipe.dynamics_training),
         "training FLOPs": f"{before + (further.flops if further else 0.0) + cost.flops:.3g}",
         "hardware": _hardware(),
         "seed": seed,
@@ -318,9 +319,7 @@ def train_tokenizer(
     tokenizer, training = Tokenizer(recipe.tokenizer), recipe.tokenizer_training
     if start is not None:
         tokenizer.load_state_dict(start.tokenizer.state_dict())
-        muon = training.muon_learning_rate
-        muon = None if muon is None else _FURTHER_RATE * muon
-        training = dataclasses.replace(training, learning_rate=_FURTHER_RATE * training.learning_rate, muon_learning_rate=muon)
+        training = training.at_rates(_FURTHER_RATE)
     batch_size, num_frames = recipe.tokenizer_batch
     loader = corpus.batches(batch_size=batch_size, num_frames=num_frames, seed=seed, num_workers=num_workers)
     held = corpus.batches(batch_size=64, num_frames=num_frames, seed=seed + 1).batch(0).frames
@@ -336,6 +335,11 @@ def train_tokenizer(
     report = train(objective, loader, training, folder / "tokenizer", evaluate=evaluate)
     raise_if_interrupted(report)
     return tokenizer, _cost(report, objective, Batch(frames=held[:_COUNTED_ROWS]))
+
+
+def _rates(training: TrainConfig) -> str:
+    muon = training.muon_learning_rate
+    return f"{training.learning_rate:g} (AdamW)" + ("" if muon is None else f", {muon:g} (Muon)")
 
 
 def _hardware() -> str:

@@ -92,6 +92,13 @@ class TrainConfig:
             if not 0 <= value <= 1 or (value == 1 and limit == "< 1"):
                 raise ValueError(f"{name} is {value}; give a number >= 0 and {limit}")
 
+    def at_rates(self, factor: float) -> "TrainConfig":
+        """The same training at `factor` times the learning rates."""
+        muon = self.muon_learning_rate
+        return dataclasses.replace(
+            self, learning_rate=factor * self.learning_rate, muon_learning_rate=None if muon is None else factor * muon
+        )
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainReport:
