@@ -154,8 +154,7 @@ def train_world(
 
     def evaluate(model: torch.nn.Module, step: int) -> dict[str, float]:
         assert watch is not None
-        averaged = World(config, tokenizer, dynamics)
-        return watch(averaged, folder / "samples", step)
+        return watch(World(config, tokenizer, dynamics), folder / "samples", step)
 
     report = train(objective, loader, recipe.dynamics_training, folder / "dynamics", evaluate=evaluate if watch else None)
     raise_if_interrupted(report)
