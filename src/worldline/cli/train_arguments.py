@@ -63,7 +63,7 @@ class Train:
             well, the training ends at whichever comes first.
         windows: videos that each optimiser step of the dynamics sees; the recipe's own, made for a processor, if not given. A GPU wants 100
             and more.
-        lr_scale: learning rates, as a factor of the recipe's own. With --start less than 1 keeps more of what that world knows.
+        lr_scale: learning rates, as a factor of the recipe's own; with --start, less than 1 changes a trained world more gently.
         label_share: share of the training episodes that keep their action labels; of the rest they are unknown.
         infer_labels: where only some episodes have action labels, infer the others' from the frames, if those teach how; otherwise, and
             with --no-infer-labels, the others are trained on as video without actions.
