@@ -273,7 +273,8 @@ class World(Protocol):
     ) -> Rollout:
         """Futures of `state` under `actions` (B, T, A).
 
-        A state of batch 1 is shared by all B rows of actions without being copied. `noise` is (M, B or 1, T, *noise_shape)
+        A state of batch 1 is shared by all B rows of actions without being copied. Actions are float32 or wider also where the world
+        imagines in half precision; it rounds them itself, once they are in its units. `noise` is (M, B or 1, T, *noise_shape)
         and, where given, says how many samples there are. A world without actions takes actions of shape (B, T, 0), which only
         say how many rows and frames are wanted.
         """

@@ -14,9 +14,12 @@ def test_bench_prints_what_it_measured(capsys: pytest.CaptureFixture[str]) -> No
     assert figures["frames per second, K = 1, float32"] > 0
 
 
-def test_bench_plan_keeps_to_its_budget(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["bench", "plan", "--size", "nano", "--budget", "128", "--json"]) == 0
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_bench_plan_keeps_to_its_budget(dtype: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "plan", "--size", "nano", "--budget", "128", "--dtype", dtype, "--json"]) == 0
     figures = json.loads(capsys.readouterr().out)
+    assert figures["dtype of the world"] == dtype
+    assert 30e6 * 128 < figures["floating-point operations of the budget"] < 60e6 * 128, "39 million a frame of nano with a past"
     for planner in ("SoftTree", "SoftTree with gradients", "CEM"):
         assert 64 <= figures[f"{planner}: frame evaluations"] <= 128
         assert figures[f"{planner}: share of the forward rate"] > 0
@@ -52,6 +55,7 @@ def test_bench_train_takes_its_batch(capsys: pytest.CaptureFixture[str]) -> None
         (["step", "--batch", "4"], "of bench train, not of bench step"),
         (["step", "--compile", "default"], "of bench train, not of bench step"),
         (["train", "--batch", "0"], "at least 1 window"),
+        (["step", "--dtype", "bfloat16"], "lists float32 and bfloat16"),
     ],
 )
 def test_bench_refuses_options_that_would_say_nothing(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -178,6 +178,7 @@ class Bench:
         dataset: of bench data: a LeRobotDataset, or a folder of videos.
         size: of the network.
         budget: of one decision of bench plan, in frame evaluations.
+        dtype: of the world's weights in bench plan; bench step lists both.
         frames: per clip, of bench data.
         image_size: side of the square frames of bench data, pixels; the files' own if not given.
         device: of bench step and bench train: cpu or cuda. On a GPU also CUDA graphs, torch.compile, and what the time goes to.
@@ -190,6 +191,7 @@ class Bench:
     dataset: Positional[Path | None] = None
     size: Size = "tiny"
     budget: int = 4096
+    dtype: Literal["float32", "bfloat16"] = "float32"
     frames: int = 16
     image_size: int | None = None
     device: Literal["cpu", "cuda"] = "cpu"

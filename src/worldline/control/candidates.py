@@ -3,7 +3,8 @@
 May import: torch and `worldline.interfaces`. Refuses to know: how the next candidates are chosen.
 
 Shapes: P problems (rows of the state), N candidates, T frames, D decisions (T / action_repeat), A action components. Candidates live in
-[-1, 1], half the width of the environment's bounds, so that one setting of a planner fits pixels, metres and newtons.
+[-1, 1], half the width of the environment's bounds, so that one setting of a planner fits pixels, metres and newtons. They, their scores
+and their gradients are float32 at least: a search is too fine for the half precision that a world may imagine in.
 """
 
 import math
@@ -58,6 +59,12 @@ class Scorer:
         assert self.world.action_spec is not None
         return self.world.action_spec
 
+    @property
+    def like(self) -> Tensor:
+        """An empty tensor with the device of the state and the dtype that plans are reckoned in: the state's, float32 at least."""
+        latent = self.state.latent
+        return latent.new_empty(0, dtype=torch.promote_types(latent.dtype, torch.float32))
+
     def actions(self, candidates: Tensor) -> Tensor:
         """Candidates (..., D, A) as actions (..., T, A) in environment units, inside the bounds up to the last bit."""
         repeated = candidates.repeat_interleave(self.action_repeat, dim=-2) if self.action_repeat > 1 else candidates
@@ -80,7 +87,7 @@ class Scorer:
             scores = judged(self.objective, rollout, problems).view(problems, count)
             # Where an action leads may be unknown to gradients while its effort is not: half a gradient is worse than none.
             parts.append(scores if rollout.latents.requires_grad else scores.detach())
-        scores = torch.cat(parts, dim=1)
+        scores = torch.cat(parts, dim=1).to(candidates)
         return scores.masked_fill(~scores.isfinite(), -math.inf)
 
 
@@ -92,12 +99,22 @@ def judged(objective: Objective | Sequence[Objective], rollout: Rollout, num_pro
     Raises:
         ValueError: if an objective does not return one score per row.
     """
+    rollout = widened(rollout)
     if isinstance(objective, Sequence):
         return torch.cat([judged(each, part, 1) for each, part in zip(objective, _rows_by_problem(rollout, num_problems), strict=True)])
     count, scores = rollout.latents.shape[1], objective(rollout)
     if scores.shape != (count,):
         raise ValueError(f"the objective returned scores {tuple(scores.shape)} for {count} candidates; it must return (N,)")
     return scores
+
+
+def widened(rollout: Rollout) -> Rollout:
+    """A rollout as objectives are to see it: latents in float32 at least.
+
+    A mean of squares in bfloat16 has two digits, and the best of many plans differ in the third.
+    """
+    wide = torch.promote_types(rollout.latents.dtype, torch.float32)
+    return rollout if rollout.latents.dtype == wide else replace(rollout, latents=rollout.latents.to(wide))
 
 
 def _rows_by_problem(rollout: Rollout, num_problems: int) -> list[Rollout]:

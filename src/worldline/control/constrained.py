@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from worldline.control.candidates import Scorer, check_positive
+from worldline.control.candidates import Scorer, check_positive, widened
 from worldline.control.planner import SearchPlanner
 from worldline.interfaces import Objective, Plan, Rollout, State, evaluations_per_frame
 
@@ -161,7 +161,7 @@ class Constrained:
     def _look(self, planner: SearchPlanner, state: State, actions: Tensor, seed: int) -> tuple[float, list[float]]:
         """The objective's score of a plan, and the value of each constraint, infinite where it is not a number."""
         scorer = Scorer(world=planner.world, objective=self.objective, state=state, seed=seed, num_samples=planner.config.num_samples)
-        rollout = scorer.world.rollout(state, actions[None], samples=scorer.num_samples, seed=seed)
+        rollout = widened(scorer.world.rollout(state, actions[None], samples=scorer.num_samples, seed=seed))
         values = []
         for constraint in self.constraints:
             value = constraint(rollout)

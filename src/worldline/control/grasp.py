@@ -123,7 +123,8 @@ class GRASP(SearchPlanner[GRASPConfig]):
         search.score(plans)
         lifted, full = Moments.none(plans), Moments.none(plans)
         shape = (1, 1, config.horizon, *self.world.noise_shape)
-        world_noise = torch.randn(shape, generator=search.generator, dtype=plans.dtype, device=plans.device)
+        like = search.scorer.state.latent
+        world_noise = torch.randn(shape, generator=search.generator, dtype=like.dtype, device=like.device)
         total = max(1, config.num_rounds * config.full_steps - 1)
         for index in range(config.num_rounds):
             rate = falling_rate(config.learning_rate, 0.05, index * config.full_steps / total)
@@ -176,15 +177,16 @@ class GRASP(SearchPlanner[GRASPConfig]):
     def _first_states(self, search: Search, plans: Tensor, noise: Tensor, *, from_goal: bool) -> Tensor:
         """Lifted states (P * N, n - 1, S, C): on the line to the goal, or on the plans' own rollouts."""
         start, count = search.scorer.state, plans.shape[1]
+        first = start.latent.to(plans)
         num_segments = self.config.num_decisions // self.config.segment
         if self.goal is not None and from_goal:
-            share = torch.arange(1, num_segments, dtype=start.latent.dtype, device=start.latent.device) / num_segments
-            line = torch.lerp(start.latent[:, None], self.goal.to(start.latent)[None, None], share[None, :, None, None])
+            share = torch.arange(1, num_segments, dtype=first.dtype, device=first.device) / num_segments
+            line = torch.lerp(first[:, None], self.goal.to(first)[None, None], share[None, :, None, None])
             return line.repeat_interleave(count, 0)
         search.pay(count * search.frame_cost // self.config.num_samples)
         rollout = self.world.rollout(self._rows(start, count), search.scorer.actions(plans).flatten(0, 1), noise=noise)
         frames = self.config.segment * self.config.action_repeat
-        return rollout.latents[0, :, frames - 1 : -1 : frames]
+        return rollout.latents[0, :, frames - 1 : -1 : frames].to(plans)
 
     def _gain(self, search: Search, plans: Tensor, states: Tensor, noise: Tensor) -> Tensor | None:
         """(P * N,) what is to be maximised, from all segments rolled out side by side; None if they do not depend on the actions."""

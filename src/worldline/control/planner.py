@@ -137,7 +137,7 @@ class SearchPlanner(Generic[ConfigT]):
 
     def _seeds(self, scorer: Scorer, initial: Tensor | None) -> Tensor:
         """Plans (P, I, D, A) to start with: those given, or the middle of the bounds."""
-        config, like = self.config, scorer.state.latent
+        config, like = self.config, scorer.like
         shape = (config.horizon, scorer.action_spec.dim)
         if initial is None:
             return like.new_zeros(scorer.num_problems, 1, config.num_decisions, shape[1])

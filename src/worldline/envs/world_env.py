@@ -110,7 +110,8 @@ class Imagined:
         values = np.asarray(actions, np.float32)
         if values.shape != (self.state.batch_size, self.action_spec.dim) or not np.isfinite(values).all():
             raise ValueError(f"actions must be finite, {(self.state.batch_size, self.action_spec.dim)}, got {actions}")
-        given = self.action_spec.clamp(torch.from_numpy(values).to(self.state.latent))
+        wide = torch.promote_types(self.state.latent.dtype, torch.float32)  # a world in half precision rounds actions itself
+        given = self.action_spec.clamp(torch.from_numpy(values).to(self.state.latent.device, wide))
         shape = self.world.noise_shape
         noise = torch.from_numpy(np.stack([generator.standard_normal(shape) for generator in self.generators])).to(self.state.latent)
         following = self.world.step(self.state, given, noise=noise)
@@ -142,8 +143,12 @@ class Imagined:
 
 
 def one_frame(state: State, action: Tensor) -> Rollout:
-    """A step (state after it, action (B, A)) as a rollout of one sample and one frame, which any objective can score."""
-    return Rollout(latents=state.latent[None, :, None], actions=action[:, None], state=state, heads=_OneFrame(state.heads))
+    """A step (state after it, action (B, A)) as a rollout of one sample and one frame, which any objective can score.
+
+    Latents are float32 at least, as planners show them to objectives.
+    """
+    latent = state.latent.to(torch.promote_types(state.latent.dtype, torch.float32))
+    return Rollout(latents=latent[None, :, None], actions=action[:, None], state=state, heads=_OneFrame(state.heads))
 
 
 class _OneFrame(Mapping[str, Tensor]):

@@ -115,7 +115,7 @@ class Tokenizer(nn.Module):
         size = self.config.image_size
         if frames.ndim != 5 or frames.shape[2:] != (3, size, size):
             raise ValueError(f"this tokenizer reads frames (B, T, 3, {size}, {size}), got {tuple(frames.shape)}; resize them first")
-        patches = _patches(frames * 2 - 1, self.config.patch)
+        patches = _patches(frames.to(self.encoder_position) * 2 - 1, self.config.patch)
         x = self.patch_in(patches)
         if mask is not None:
             x = torch.where(mask.unsqueeze(-1), self.mask_token.to(x.dtype), x)
@@ -123,17 +123,16 @@ class Tokenizer(nn.Module):
         x = self.to_latent(F.rms_norm(x, x.shape[-1:]))
         if self.config.linear_path:
             x = x + self.linear_in(patches if mask is None else patches * ~mask.unsqueeze(-1))
-        x = x.float() if x.dtype is torch.bfloat16 else x
-        return self.normalize(x.flatten(0, 2)).view(x.shape)
+        return self.normalize(x.flatten(0, 2).to(self.encoder_position)).view(x.shape)  # what autocast rounds is float32 again
 
     def decode(self, latents: Tensor) -> Tensor:
         """Frames (..., 3, H, W) in [0, 1] of latents (..., S, C). Differentiable everywhere: values are squashed, not clipped."""
-        latents_NTSC = latents.reshape(-1, 1, *latents.shape[-2:])
+        latents_NTSC = latents.to(self.decoder_position).reshape(-1, 1, *latents.shape[-2:])
         x, _ = self.decoder(self.from_latent(latents_NTSC) + self.decoder_position)
         x = self.patch_out(F.rms_norm(x, x.shape[-1:]))
         if self.config.linear_path:
             x = x + self.linear_out(latents_NTSC)
-        x = x.float() if x.dtype is torch.bfloat16 else x
+        x = x.to(torch.promote_types(x.dtype, torch.float32))  # two digits are too few for a picture
         frames = torch.sigmoid(_unpatches(x.squeeze(1), self.config.patch))
         return frames.reshape(*latents.shape[:-2], *frames.shape[1:])
 

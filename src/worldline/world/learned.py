@@ -127,7 +127,7 @@ class World(nn.Module):
         """
         if latents.ndim != 4 or latents.shape[2:] != self.noise_shape or 0 in latents.shape:
             raise ValueError(f"latents must be (B, T, {self.noise_shape[0]}, {self.noise_shape[1]}), got {tuple(latents.shape)}")
-        led = None
+        latents, led = latents.to(self.tokenizer.encoder_position), None
         if actions is not None:
             batch, num_frames = latents.shape[:2]
             if actions.ndim != 3 or actions.shape[:2] != (batch, num_frames - 1):
@@ -291,7 +291,7 @@ class World(nn.Module):
         digest = hashlib.sha256()
         for name, value in sorted(module.state_dict().items()):
             digest.update(name.encode())
-            digest.update(value.detach().cpu().contiguous().view(-1).numpy().tobytes())
+            digest.update(value.detach().cpu().contiguous().view(-1).view(torch.int8).numpy().tobytes())
         return digest.hexdigest()
 
     def _frames(self, video: str | Path | np.ndarray | Tensor, fit: Fit) -> Tensor:
@@ -312,11 +312,11 @@ class World(nn.Module):
             raise ValueError("float video must be finite and in [0, 1]; divide by 255, or pass uint8")
         if frames.shape[-2:] != (size, size):
             frames = resize_frames(frames.flatten(0, 1), size, fit).unflatten(0, frames.shape[:2])
-        return frames.to(device=like.device, dtype=like.dtype)
+        return frames.to(device=like.device, dtype=torch.promote_types(like.dtype, torch.float32))
 
     def _prompt_actions(self, actions: np.ndarray | Tensor, frames: Tensor) -> Tensor:
         batch, num_frames = frames.shape[:2]
-        values = torch.as_tensor(actions).to(device=frames.device, dtype=frames.dtype)
+        values = torch.as_tensor(actions).to(device=frames.device)
         values = values.unsqueeze(0) if values.ndim == 2 else values
         if values.ndim != 3 or values.shape[0] != batch or values.shape[1] not in (num_frames, num_frames - 1):
             shape = f"({batch}, T, A) or ({batch}, T - 1, A)" if batch > 1 else "(T, A) or (T - 1, A)"
@@ -330,7 +330,10 @@ class World(nn.Module):
             raise ValueError(f"this world {why}; without, give None, or (B, T, 0) to a rollout")
         if not bool(torch.isfinite(actions).all()):
             raise ValueError("actions contain NaN or infinity; replace them by finite ones, or give None where the action is unknown")
-        normalized = self.action_spec.normalize(actions.to(self.tokenizer.encoder_position))
+        like = self.tokenizer.encoder_position
+        # In half precision a position of 301 pixels would be rounded to 302 before it is made small.
+        exact = actions.to(device=like.device, dtype=torch.promote_types(like.dtype, torch.float32))
+        normalized = self.action_spec.normalize(exact).to(like)
         return F.pad(normalized, (0, self.config.dynamics.action_dim - self.action_spec.dim))
 
     def _noise(self, noise: Tensor | None, seed: int | None, state: State, lead: tuple[int, int, int]) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from worldline.control.amortised.flow import FlowPolicy
-from worldline.control.candidates import Scorer
+from worldline.control.candidates import Scorer, widened
 from worldline.control.planner import SearchPlanner
 from worldline.interfaces import Objective, Plan, Planner, Policy, State, World, evaluations_per_frame
 
@@ -70,7 +70,7 @@ class PolicyPlanner:
         if self.objective is None:
             return Plan(actions=proposed, score=float("nan"), num_evaluations=1)
         with torch.no_grad():
-            score = float(self.objective(self.world.rollout(state, proposed[None], seed=seed)))
+            score = float(self.objective(widened(self.world.rollout(state, proposed[None], seed=seed))))
         return Plan(actions=proposed, score=score, trace=(score,), num_evaluations=2)
 
 
@@ -152,7 +152,7 @@ class FlowPlanner:
         count, horizon, problems = self.num_chunks, self.policy.config.horizon, state.batch_size
         scorer = Scorer(world=self.world, objective=self.objective, state=state, seed=seed, batch_size=self.batch_size)
         goals = self.goal if self.goal.ndim == 3 else self.goal[None].expand(problems, -1, -1)
-        chunks = torch.stack([self._drawn(here, goal, seed) for here, goal in zip(state.latent, goals, strict=True)])
+        chunks = torch.stack([self._drawn(here, goal, seed) for here, goal in zip(state.latent, goals, strict=True)]).to(scorer.like)
         if initial is not None and count > 1:
             chunks = torch.cat([chunks[:, :-1], initial[:, None].to(chunks)], dim=1)
         candidates = scorer.action_spec.normalize(chunks).clamp(-1, 1)
@@ -180,4 +180,4 @@ class FlowPlanner:
         nearer = torch.randint(1, horizon + 1, (count // 2,), generator=generator)
         steps = torch.cat([torch.full((count - len(nearer),), horizon), nearer])
         many = (one.expand(count, *one.shape) for one in (here, goal))
-        return self.policy.draw(*many, steps, generator=generator).to(here)
+        return self.policy.draw(*many, steps, generator=generator)

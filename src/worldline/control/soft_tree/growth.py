@@ -118,7 +118,7 @@ class Growth:
         scores = judged(self.search.scorer.objective, rollout, 1)
         if self.value is not None:
             scores = scores + self.value(rollout)
-        return torch.where(scores.isfinite(), scores, -torch.inf)
+        return torch.where(scores.isfinite(), scores, -torch.inf).to(decided)
 
     def _branches(self, levels: list[Level], depth: int, parents: Tensor, proposal: Proposal) -> list[Level]:
         """New nodes from `depth` to the leaves. Indices count on from those that the levels have."""

@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from worldline.control.candidates import Scorer, check_positive
+from worldline.control.candidates import Scorer, check_positive, widened
 from worldline.control.gradient import falling_rate
 from worldline.control.noise import Noise
 from worldline.control.planner import SearchPlanner
@@ -379,9 +379,9 @@ class SoftTree(SearchPlanner[SoftTreeConfig]):
     def _judge(self, judge: Scorer, plans: Tensor) -> Tensor:
         if self.value is None:
             return judge.score(plans)
-        rollout = judge.world.rollout(judge.state, judge.actions(plans), samples=judge.num_samples, seed=judge.seed)
+        rollout = widened(judge.world.rollout(judge.state, judge.actions(plans), samples=judge.num_samples, seed=judge.seed))
         objective = judge.objective[0] if isinstance(judge.objective, Sequence) else judge.objective
-        scores = objective(rollout) + self.value(rollout)
+        scores = (objective(rollout) + self.value(rollout)).to(plans)
         return scores.masked_fill(~scores.isfinite(), -math.inf)
 
 
