@@ -128,3 +128,13 @@ def test_useless_latents_are_refused(tmp_path: Path, store: EpisodeStore) -> Non
             cache_latents(store, encode, key="a", folder=tmp_path / "cache", progress=False)
     with pytest.raises(ValueError, match="give at least 1"):
         cache_latents(store, Encoder(), key="a", folder=tmp_path / "cache", chunk_frames=0)
+
+
+def test_latents_that_a_crash_cut_short_are_made_again(tmp_path: Path, store: EpisodeStore) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        cache_latents(store, Encoder(fail_at_call=3), key="a", folder=tmp_path / "cache", progress=False)
+    path = sorted((tmp_path / "cache").rglob("*.npy"))[0]
+    path.write_bytes(path.read_bytes()[:140])
+    encoder = Encoder()
+    check(cache_latents(store, encoder, key="a", folder=tmp_path / "cache", progress=False), store)
+    assert encoder.num_calls == 3

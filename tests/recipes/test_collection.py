@@ -62,6 +62,9 @@ def test_it_goes_on_where_it_was_broken_off(folder: Path, tmp_path: Path, monkey
     work = tmp_path / ".again.episodes"
     kept = {path: path.stat().st_mtime_ns for path in work.glob("*.safetensors")}
     assert kept
+    cut = work / "9.safetensors"
+    film_episode(PLAN, 9, cut)
+    cut.write_bytes(cut.read_bytes()[:-50])  # as a crash of the machine leaves it
     with pytest.raises(FileExistsError, match="another plan"):
         collect(tmp_path / "again", CollectionPlan(domain="push", num_episodes=3, num_frames=5, sizes=(32,), seed=7))
 

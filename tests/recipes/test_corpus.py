@@ -138,3 +138,14 @@ def test_a_hidden_action_is_masked_in_the_batch(tmp_path: Path) -> None:
 def test_a_share_is_a_share(tmp_path: Path, share: float, make_dot_store: Callable[..., EpisodeStore]) -> None:
     with pytest.raises(ValueError, match="from 0 to 1"):
         with_label_share(make_dot_store(2), share)
+
+
+def test_rates_that_differ_by_less_than_a_hundredth_are_one(tmp_path: Path) -> None:
+    def films(*rates: float) -> Iterator[Clip]:
+        for index, rate_hz in enumerate(rates):
+            yield from (replace(clip, source=f"{index}/{clip.source}") for clip in clips(9, None, count=1, rate_hz=rate_hz))
+
+    alike = EpisodeStore.build(tmp_path / "alike", films(30.0, 29.97, 29.97))
+    assert Corpus.of(alike, 6).rates_hz == {"": pytest.approx(29.97 / 6)}
+    apart = EpisodeStore.build(tmp_path / "apart", films(30.0, 25.0))
+    assert Corpus.of(apart, 6).rates_hz == {"": None}

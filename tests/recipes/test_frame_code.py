@@ -5,7 +5,7 @@ import torch
 
 from worldline.data import LatentStore
 from worldline.data.store import ArrayWriter
-from worldline.recipes.frame_code import FrameCodeRecipe, found, train_frame_code
+from worldline.recipes.frame_code import FrameCodeRecipe, _held_out, found, train_frame_code
 from worldline.train import TrainConfig
 
 
@@ -49,3 +49,15 @@ def test_found_counts_rows_that_are_most_like_their_own():
 def test_too_little_is_refused(latents, tmp_path):
     with pytest.raises(ValueError, match="no episode is longer than 60 s"):
         train_frame_code([latents], tmp_path / "code", FrameCodeRecipe(near_seconds=(60.0, 70.0)))
+
+
+def test_what_one_store_holds_out_no_other_one_teaches(latents, tmp_path):
+    """Films of the same sources in two stores, of which one has more, so that other ones are drawn from it."""
+    with ArrayWriter(tmp_path / "more") as writer:
+        for index in range(230):
+            writer.append({"latents": torch.zeros(20, 2, 4).half()}, rate_hz=5.0, source=f"episode_{index}", text=None)
+        writer.finish(action_spec=None)
+    stores = [latents, LatentStore.open(tmp_path / "more")]
+    alone = [_held_out([store], 0) for store in stores]
+    assert _held_out(stores, 0) == alone[0] | alone[1]
+    assert alone[0] - alone[1]

@@ -3,6 +3,7 @@ import logging
 import os
 import pickle
 import resource
+import shutil
 from pathlib import Path
 
 import pytest
@@ -203,3 +204,19 @@ def test_arguments_out_of_range_are_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="cannot be written as JSON"):
         save_checkpoint(tmp_path, 1, {}, {"position": object()})
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("when", ["before the new one takes its place", "after"])
+def test_a_death_while_a_step_is_saved_again_costs_nothing(when: str, tmp_path: Path) -> None:
+    for step in (1000, 2000):
+        save_checkpoint(tmp_path, step, tensors(step), {})
+    aside = tmp_path / "step_00002000.aside"
+    if when == "after":
+        shutil.copytree(tmp_path / "step_00002000", aside)
+    else:
+        (tmp_path / "step_00002000").rename(aside)
+    found = load_latest(tmp_path)
+    assert found is not None
+    assert found[0] == 2000
+    assert_equal(found[1], tensors(2000))
+    assert not aside.exists()

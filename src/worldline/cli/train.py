@@ -21,6 +21,7 @@ from worldline.recipes.mirrored import with_mirror_images
 from worldline.recipes.push import FRAME_SKIP
 from worldline.recipes.recolored import with_other_colors
 from worldline.recipes.start import size_of
+from worldline.scale import read_json, write_whole
 from worldline.train import TrainingDivergedError
 from worldline.world import World
 
@@ -107,7 +108,7 @@ def _as_start(arguments: Train, start: World) -> Train:
 
 
 def _note(arguments: Train, record: dict[str, Any]) -> None:
-    (arguments.out / _RECORD).write_text(json.dumps(record, indent=1), encoding="utf-8")
+    write_whole(arguments.out / _RECORD, json.dumps(record, indent=1))
 
 
 def _named(arguments: Train) -> Train:
@@ -179,7 +180,7 @@ def _agreed(arguments: Train) -> dict[str, Any]:
     fields = {name: value for name, value in asdict(arguments).items() if name not in _MAY_CHANGE}
     asked = json.loads(json.dumps(fields, default=lambda path: str(path.absolute())))
     path = arguments.out / _RECORD
-    begun = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else asked
+    begun = read_json(path) if path.is_file() else asked
     begun = _SINCE | begun
     if arguments.rate_hz is None and begun["rate_hz"] == _USUAL_RATE_HZ:
         begun["rate_hz"] = None  # what stood there before a recipe had a default of its own

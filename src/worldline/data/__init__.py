@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from worldline.data.pairs import PairStream
     from worldline.data.pixels import Fit, Size, height_and_width, resize_frames, to_float, to_uint8
     from worldline.data.report import ReadReport
-    from worldline.data.store import ArrayStore
+    from worldline.data.store import ArrayStore, held_out_sources
     from worldline.data.stream import BatchStream
     from worldline.data.video_index import IndexedEpisode, VideoIndex, index_videos
     from worldline.data.video_loader import VideoLoader
@@ -63,6 +63,7 @@ __all__ = [
     "concatenate_spec",
     "find_videos",
     "height_and_width",
+    "held_out_sources",
     "index_videos",
     "load_videos",
     "probe",
@@ -89,7 +90,7 @@ _HOMES = {
     "pairs": "PairStream",
     "pixels": "Fit Size height_and_width resize_frames to_float to_uint8",
     "report": "ReadReport",
-    "store": "ArrayStore",
+    "store": "ArrayStore held_out_sources",
     "stream": "BatchStream",
     "video_index": "IndexedEpisode VideoIndex index_videos",
     "video_loader": "VideoLoader",

@@ -74,7 +74,7 @@ def cache_latents(
                 task = bar.add_task("", total=len(store))
                 paths = {index: finished / f"{index:06d}.npy" for index in range(len(store))}
                 for group in _groups(store, chunk_frames, episodes_at_once):
-                    todo = [index for index in group if not paths[index].is_file()]
+                    todo = [index for index in group if not _is_whole(paths[index])]
                     some = [store.episodes[index] for index in todo]
                     encoded = _encode_together if len(some) > 1 else _encode_chunks
                     for index, latents in zip(todo, encoded(store, some, encode, chunk_frames, context_frames), strict=True):
@@ -140,6 +140,15 @@ def _encoded(frames: Tensor, encode: Encode, sources: Sequence[str]) -> Tensor:
         if not torch.isfinite(one).all():
             raise ValueError(f"{source}: latents hold NaN, infinity, or values beyond float16's 65504")
     return half
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether an episode's latents are there; a file that a crash of the machine cut short is not."""
+    try:
+        np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return False
+    return True
 
 
 def _save_whole(latents: Tensor, path: Path) -> None:

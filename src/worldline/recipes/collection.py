@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from worldline.data import write_lerobot
@@ -25,6 +25,7 @@ from worldline.envs.zoo import load_domain, start_domain
 from worldline.interfaces import Clip
 from worldline.recipes.episode_pool import run_in_processes
 from worldline.recipes.sheet import write_sheet
+from worldline.scale import read_json, write_whole
 
 MIXTURE = "mixture"
 """The policy that is one of the domain's policies in each episode: mostly its most interesting one."""
@@ -143,7 +144,7 @@ def collect(
     write_sheet(folder / "sheet.png", list(shown))
     events = _count_events(work / f"{seed}.safetensors" for seed in seeds)
     note = {"plan": _json_of(plan), "num_episodes": len(seeds), "failures": failures, "events": events}
-    (folder / _NOTE).write_text(json.dumps(note, indent=1), encoding="utf-8")
+    write_whole(folder / _NOTE, json.dumps(note, indent=1))
     shutil.rmtree(work)
     return CollectionReport(folders=folders, num_episodes=len(seeds), failures=failures, events=events)
 
@@ -153,7 +154,7 @@ def _film_missing(
 ) -> dict[int, str]:
     seeds = range(plan.seed, plan.seed + plan.num_episodes)
     paths = {seed: work / f"{seed}.safetensors" for seed in seeds}
-    missing = {seed: (plan, seed, path) for seed, path in paths.items() if not path.exists()}
+    missing = {seed: (plan, seed, path) for seed, path in paths.items() if not _is_whole(path)}
     num_done = plan.num_episodes - len(missing)
     progress(num_done, plan.num_episodes)
     failures: dict[int, str] = {}
@@ -164,6 +165,18 @@ def _film_missing(
             if failure is not None:
                 failures[seed] = failure
     return dict(sorted(failures.items()))
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether an episode is there; a file that a crash of the machine cut short is removed, to be filmed again."""
+    try:
+        with safe_open(path, framework="pt"):
+            return True
+    except FileNotFoundError:
+        return False
+    except SafetensorError:
+        path.unlink()
+        return False
 
 
 def film_episode(plan: CollectionPlan, seed: int, path: Path) -> None:
@@ -218,9 +231,9 @@ def _work_folder(folder: Path, plan: CollectionPlan) -> Path:
     work = folder.with_name(f".{folder.name}.episodes")
     work.mkdir(parents=True, exist_ok=True)
     note = work / "plan.json"
-    if note.exists() and json.loads(note.read_text(encoding="utf-8")) != _json_of(plan):
+    if note.exists() and read_json(note) != _json_of(plan):
         raise FileExistsError(f"{work} holds episodes of another plan; go on with the options that were given then, or remove it")
-    note.write_text(json.dumps(_json_of(plan)), encoding="utf-8")
+    write_whole(note, json.dumps(_json_of(plan)))
     return work
 
 
@@ -228,7 +241,7 @@ def _finished(folder: Path, plan: CollectionPlan) -> dict[str, Any] | None:
     """What is noted of a finished collection; None if it is still to be made."""
     note = folder / _NOTE
     if note.exists():
-        found = json.loads(note.read_text(encoding="utf-8"))
+        found = read_json(note)
         if found.pop("plan") == _json_of(plan):
             return {**found, "failures": {int(seed): failure for seed, failure in found["failures"].items()}}
     elif not folder.exists() or folder.with_name(f".{folder.name}.episodes").exists():

@@ -5,6 +5,7 @@ May import: data. Refuses to know: models, where the videos come from.
 
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
@@ -14,6 +15,8 @@ from worldline.interfaces import ActionSpec
 
 Store = TypeVar("Store", bound=ArrayStore)
 Other = TypeVar("Other", bound=ArrayStore)
+
+_SAME_RATE = 0.01
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,11 +68,13 @@ class Corpus(Generic[Store]):
 
     @property
     def rates_hz(self) -> dict[str, float | None]:
-        """Frames of the world per second, by name of the store; None where recordings differ."""
+        """Frames of the world per second, by name of the store; None where recordings differ by more than a hundredth."""
         rates: dict[str, float | None] = {}
         for name, store in self.stores.items():
-            found = {round(episode.rate_hz, 3) for episode in store.episodes}
-            rates[name] = found.pop() / self.frame_skips[name] if len(found) == 1 else None
+            counts = Counter(round(episode.rate_hz, 3) for episode in store.episodes)
+            usual, _ = counts.most_common(1)[0]
+            alike = all(abs(rate - usual) <= _SAME_RATE * usual for rate in counts)  # 29.97 and 30, for one
+            rates[name] = usual / self.frame_skips[name] if alike else None
         return rates
 
     def mapped(self, change: Callable[[Store], Other]) -> "Corpus[Other]":

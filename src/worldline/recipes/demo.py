@@ -35,6 +35,7 @@ from worldline.recipes.planning import PlannedEpisode, plan_pusht_episode
 from worldline.recipes.push import FRAME_SKIP, push
 from worldline.recipes.recipe import Recipe, train_world
 from worldline.recipes.watch import watch_rollouts
+from worldline.scale import write_whole
 from worldline.world import World
 
 RATE_HZ = 10 / FRAME_SKIP
@@ -177,7 +178,7 @@ def run_demo(config: DemoConfig) -> DemoResult:
     world_folder = world.save_pretrained(config.out / "world")
     # Read back, so that the page and the caller see exactly what is in the file.
     text = json.dumps(figures, indent=1, allow_nan=False)
-    (config.out / "figures.json").write_text(text + "\n", encoding="utf-8")
+    write_whole(config.out / "figures.json", text + "\n")
     figures = json.loads(text)
     page = write_page(config.out, figures, evidence)
     _print(f"{sum(verdict.met for verdict in verdicts)} of {len(verdicts)} bars met; see {page}")

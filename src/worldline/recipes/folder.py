@@ -12,6 +12,7 @@ from worldline.data import EpisodeStore, Fit, action_spec_of, read_folder, read_
 from worldline.dynamics import SamplerConfig, ShortcutConfig, Size
 from worldline.interfaces import Clip
 from worldline.recipes.recipe import Recipe
+from worldline.scale import read_json, write_whole
 from worldline.tokenizer import TokenizerConfig
 from worldline.train import TrainConfig
 
@@ -95,7 +96,7 @@ def read_source(config: SourceConfig, store: Path) -> EpisodeStore:
     record = store.with_name(f"{store.name}.json")
     asked = json.loads(json.dumps(asdict(config) | {"paths": [str(path.absolute()) for path in config.paths]}))
     if (store / "store.json").is_file():
-        found = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
+        found = read_json(record) if record.is_file() else {}
         different = [f"{name} was {found.get(name)} and is {value}" for name, value in asked.items() if found.get(name) != value]
         if different:
             raise ValueError(f"{store} was read otherwise: {'; '.join(different)}. Repeat its settings, or give another output folder")
@@ -108,7 +109,7 @@ def read_source(config: SourceConfig, store: Path) -> EpisodeStore:
     # A data set knows its bounds; those of a mixture are estimated from all of it.
     spec = action_spec_of(config.paths[0]) if len(config.paths) == 1 and _is_lerobot(config.paths[0]) else None
     record.parent.mkdir(parents=True, exist_ok=True)
-    record.write_text(json.dumps(asked, indent=1), encoding="utf-8")
+    write_whole(record, json.dumps(asked, indent=1))
     return name_actions(EpisodeStore.build(store, _clips(config), action_spec=spec), config.action_columns)
 
 

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from worldline.data import LatentStore, PairStream
+from worldline.data import LatentStore, PairStream, held_out_sources
 from worldline.recipes.recipe import raise_if_interrupted
 from worldline.reward import FrameCode, FrameCodeConfig
 from worldline.train import TrainConfig, train
@@ -53,7 +53,8 @@ def train_frame_code(
     Called again it goes on where it was, or returns at once if it was finished.
 
     Args:
-        latents: as `cache_latents` leaves them. A fiftieth of each one's sources is held out, two at least.
+        latents: as `cache_latents` leaves them. A fiftieth of each one's sources is held out, two at least, and of all of them if others
+            have it, too.
         folder: of checkpoints and logs.
         recipe: how.
         seed: of weights, order and what is held out.
@@ -63,7 +64,8 @@ def train_frame_code(
         TrainingInterruptedError: after SIGTERM or Ctrl-C; nothing is lost.
         ValueError: if there are too few episodes, or none is long enough.
     """
-    split = [store.split_by_source(max(_SHARE_HELD_OUT, _FEWEST_HELD_OUT / max(4, len(store.sources))), seed=seed) for store in latents]
+    chosen = _held_out(latents, seed)
+    split = [store.split_by_source(sorted(chosen.intersection(store.sources))) for store in latents]
     source = PairStream(
         [store for store, _ in split], batch_size=recipe.batch_size, seconds=recipe.near_seconds, seed=seed, num_workers=num_workers
     )
@@ -98,6 +100,12 @@ def train_frame_code(
         "minutes": report.elapsed_seconds / 60,
     }
     return code.cpu().requires_grad_(False), figures
+
+
+def _held_out(stores: Sequence[LatentStore], seed: int) -> set[str]:
+    """Sources that no store may teach: those that are drawn from each."""
+    shares = (max(_SHARE_HELD_OUT, _FEWEST_HELD_OUT / max(4, len(store.sources))) for store in stores)
+    return set[str]().union(*(held_out_sources(store.sources, share, seed=seed) for store, share in zip(stores, shares, strict=True)))
 
 
 def found(likeness: Tensor) -> float:

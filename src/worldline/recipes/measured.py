@@ -14,6 +14,7 @@ from worldline.eval import evaluate_rollouts, imagine, sample_windows
 from worldline.eval.tracking import track_agent, track_block
 from worldline.recipes.recipe import Recipe, train_world
 from worldline.recipes.watch import watch_rollouts
+from worldline.scale import read_json, write_whole
 from worldline.world import World
 
 NUM_WINDOWS = 128
@@ -55,7 +56,7 @@ def train_and_measure(
     watch = watch_rollouts(held_out, prompt_frames=prompt_frames, num_frames=num_frames, frame_skip=recipe.frame_skip)
     world = train_world(recipe, train, folder, start=start, watch=watch, num_workers=num_workers, seed=seed)
     path = folder / "figures.json"
-    figures = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    figures = read_json(path) if path.is_file() else {}
     if figures.get("fingerprint") != world.fingerprint():
         windows = sample_windows(
             held_out,
@@ -74,7 +75,7 @@ def train_and_measure(
         if recipe.tracks_agent:
             imagined = imagine(world, windows)
             figures |= {"agent": track_agent(windows, imagined).to_dict(), "block": track_block(windows, imagined).to_dict()}
-        path.write_text(json.dumps(figures, indent=1), encoding="utf-8")
+        write_whole(path, json.dumps(figures, indent=1))
     world = World(replace(world.config, figures=_card(figures)), world.tokenizer, world.dynamics)
     world.save_pretrained(folder / "world")
     return world, figures

@@ -21,6 +21,7 @@ from worldline.envs.zoo import DOMAINS, load_domain
 from worldline.interfaces import ActionSpec
 from worldline.recipes.corpus import Corpus
 from worldline.recipes.recipe import Recipe
+from worldline.scale import read_json, write_whole
 from worldline.tokenizer import TokenizerConfig
 from worldline.train import TrainConfig
 
@@ -204,11 +205,11 @@ def _store(domain: str, source: Path, store: Path, training_set: Path, image_siz
     note = store.with_name(f"{store.name}.json")
     asked = {"source": str(source.absolute()), "image_size": image_size, "info": (source / "meta" / "info.json").read_text("utf-8")}
     if (store / "store.json").is_file():
-        if not note.is_file() or json.loads(note.read_text("utf-8")) != asked:
+        if not note.is_file() or read_json(note) != asked:
             raise ValueError(f"{store} was read from another data set than {source}; repeat that one, or give another output folder")
         return EpisodeStore.open(store)
     store.parent.mkdir(parents=True, exist_ok=True)
-    note.write_text(json.dumps(asked, indent=1), encoding="utf-8")
+    write_whole(note, json.dumps(asked, indent=1))
     spec = _bounds(domain, action_spec_of(training_set))
     return EpisodeStore.build(store, read_lerobot(source, size=image_size), action_spec=spec)
 

@@ -18,6 +18,7 @@ from worldline.eval.panels import Panel, draw_panels
 from worldline.recipes.recipe import Recipe, Watch, train_world
 from worldline.recipes.watch import side_by_side
 from worldline.recipes.zoo import Zoo
+from worldline.scale import read_json, write_whole
 from worldline.world import World
 
 NUM_WINDOWS = 64
@@ -44,7 +45,7 @@ def train_zoo(
     """
     world = train_world(recipe, zoo.train, folder, start=start, watch=watch_zoo(recipe, zoo), num_workers=num_workers, seed=seed)
     path = folder / "figures.json"
-    figures: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    figures: dict[str, Any] = read_json(path) if path.is_file() else {}
     if figures.get("fingerprint") != world.fingerprint():
         figures = {
             "fingerprint": world.fingerprint(),
@@ -55,7 +56,7 @@ def train_zoo(
             },
             "domains": measure_zoo(world, zoo, folder / "sheets", prompt_and_future=recipe.prompt_and_future),
         }
-        path.write_text(json.dumps(figures, indent=1), encoding="utf-8")
+        write_whole(path, json.dumps(figures, indent=1))
     world = World(replace(world.config, figures=_card(figures["domains"])), world.tokenizer, world.dynamics)
     world.save_pretrained(folder / "world")
     return world, figures

@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 _TENSORS, _STATE, _MANIFEST = "tensors.safetensors", "state.json", "manifest.json"
 _STEP_NAME = re.compile(r"step_(\d{8,})")
 _TEMPORARY = ".tmp-"
+_ASIDE = ".aside"
 _PICKLED_SUFFIXES = (".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt")
 _PICKLED_NAMES = (".metadata",)  # of torch.distributed.checkpoint
 
@@ -59,10 +60,11 @@ def save_checkpoint(folder: Path, step: int, tensors: Mapping[str, Tensor], stat
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _write(temporary, tensors, state_text)
-        if final.exists():  # a damaged one that loading fell back from
-            _remove(final)
+        if final.exists():  # a damaged one that loading fell back from, or the last step's, saved again
+            final.rename(_set_aside(final))
         temporary.rename(final)
         _flush(folder)
+        shutil.rmtree(_set_aside(final), ignore_errors=True)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
         raise OSError(
@@ -93,6 +95,12 @@ def load_latest(folder: Path) -> tuple[int, dict[str, Tensor], dict[str, Any]] |
     if not folder.is_dir():
         return None
     refuse_pickles(folder)
+    for aside in folder.glob(f"step_*{_ASIDE}"):  # a save of the same step was killed before it could take this one's place
+        final = aside.with_name(aside.name.removesuffix(_ASIDE))
+        if final.exists():
+            shutil.rmtree(aside)
+        else:
+            aside.rename(final)
     for stale in folder.glob(f"step_*{_TEMPORARY}*"):
         shutil.rmtree(stale)
     checkpoints = list_checkpoints(folder)
@@ -159,6 +167,10 @@ def _unshared(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         separate[name] = flat.clone() if address in seen else flat
         seen.add(address)
     return separate
+
+
+def _set_aside(checkpoint: Path) -> Path:
+    return checkpoint.with_name(checkpoint.name + _ASIDE)
 
 
 def _remove(checkpoint: Path) -> None:

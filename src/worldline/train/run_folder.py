@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from worldline.scale import refuse_pickles
+from worldline.scale import read_json, refuse_pickles, write_whole
 
 try:
     import fcntl
@@ -50,7 +50,7 @@ def agree_on_config(folder: Path, config: Mapping[str, Any], *, may_grow: frozen
     path = folder / "config.json"
     wanted = json.loads(json.dumps(config))
     if path.exists():
-        begun = json.loads(path.read_text())
+        begun = read_json(path)
         problems = []
         for name in sorted(wanted.keys() | begun.keys()):
             before, now = begun.get(name), wanted.get(name)
@@ -65,6 +65,4 @@ def agree_on_config(folder: Path, config: Mapping[str, Any], *, may_grow: frozen
             )
         if begun == wanted:
             return
-    fresh = path.with_suffix(".tmp")
-    fresh.write_text(json.dumps(wanted, indent=2) + "\n")
-    fresh.replace(path)
+    write_whole(path, json.dumps(wanted, indent=2) + "\n")

@@ -196,3 +196,25 @@ def test_ray_is_asked_for_by_name_when_it_is_missing(monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ImportError, match=r"worldline\[ray\]"):
         execute_on_ray([], WorkFolder(tmp_path, "x"), CONFIG.curate, num_workers=1, address="local", on_done=lambda _name, _reason: None)
+
+
+def test_of_two_notes_on_one_file_the_later_one_is_believed(videos: list[Path], tmp_path: Path) -> None:
+    """A table of actions that was corrected between two runs; which one was first by its hash does not matter."""
+    for trial in range(6):
+        wrong, right = (pile.item_of(videos[0], actions=np.full((30, 2), value, np.float32)) for value in (trial, 100 + trial))
+        for item in (wrong, right):
+            result = ingest([item], tmp_path / str(trial), CONFIG, num_workers=1)
+        assert result.entries is not None
+        actions = [entry.labels.actions for entry in result.entries if entry.labels.actions is not None]
+        assert {float(one[0, 0]) for one in actions} == {100.0 + trial}
+
+
+@pytest.mark.parametrize("ending", ["json", "npz"])
+def test_damaged_labels_are_put_again(ending: str, videos: list[Path], tmp_path: Path) -> None:
+    item = pile.item_of(videos[0], actions=np.ones((30, 2), np.float32))
+    expected = run([item], tmp_path)["hash"]
+    (path,) = (tmp_path / "work" / "labels").rglob(f"*.{ending}")
+    path.write_bytes(path.read_bytes()[:40])
+    run([pile.item_of(videos[1])], tmp_path)  # which goes on without it
+    assert run([item, pile.item_of(videos[1])], tmp_path)["hash"] == run([item, pile.item_of(videos[1])], tmp_path / "fresh")["hash"]
+    assert run([item], tmp_path / "alone")["hash"] == expected

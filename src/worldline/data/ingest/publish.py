@@ -82,10 +82,16 @@ class Entry:
 def collect(work: WorkFolder) -> tuple[list[Entry], dict[str, str]]:
     """Every clip of every result in the order of keys, and the items that could not be read: name -> why.
 
-    Files of equal bytes are one file; the one with actions, then with words, then with the smallest name speaks for them.
+    Files of equal bytes are one file; the one with actions, then with words, then with the smallest name speaks for them. Of one name the
+    labels that were put last count.
     """
-    speakers: dict[str, Labels] = {}
+    latest: dict[tuple[str, str], Labels] = {}
     for labels in work.all_labels():
+        of = labels.key, labels.name
+        if of not in latest or labels.put_at > latest[of].put_at:
+            latest[of] = labels
+    speakers: dict[str, Labels] = {}
+    for labels in latest.values():
         rank = (labels.actions is None, labels.caption is None, labels.name)
         other = speakers.get(labels.key)
         if other is None or rank < (other.actions is None, other.caption is None, other.name):

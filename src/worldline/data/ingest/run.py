@@ -124,9 +124,11 @@ def ingest(
         silent = add_captions(entries, config.captions, out / "work" / "captions", config.curate.rate_hz) if config.captions else {}
         digest = publish(entries, out, config.curate.rate_hz, config.curate.size)
         figures = _figures(entries, out, digest) | counts | {"num_unreadable": len(failures), "num_without_caption": len(silent)}
+        figures["num_damaged_labels"] = plan.work.num_damaged_labels
         figures["seconds"] = {"execute": round(executed - started, 3), "publish": round(time.perf_counter() - executed, 3)}
-        # Captions that failed are asked for again next time.
-        _write_state(out / _STATE, {"inputs": inputs if not silent else None, "config": asdict(config), "figures": figures})
+        # Captions that failed are asked for again next time, and labels that were damaged may be there again.
+        whole = not silent and not plan.work.num_damaged_labels
+        _write_state(out / _STATE, {"inputs": inputs if whole else None, "config": asdict(config), "figures": figures})
         return IngestResult(figures=figures, entries=entries, rejections={**plan.rejections, **failures, **plan.unfinished})
 
 

@@ -10,9 +10,12 @@ May import: data.sources (the record), data.curate.record, numpy. Refuses to kno
 
 import hashlib
 import json
+import logging
 import os
 import shutil
+import time
 import uuid
+import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +25,8 @@ import numpy as np
 
 from worldline.data.curate.record import Passage, passage_from_json
 from worldline.data.sources import SourceItem
+
+logger = logging.getLogger(__name__)
 
 _PASSAGE, _VIDEO = "passage.json", "video.mp4"
 _ARRAYS = ("actions", "states", "rewards")
@@ -52,10 +57,12 @@ class Labels:
 
     Attributes:
         key: of the pixels.
+        put_at: when, in seconds since 1970; 0 where it was not noted. Of two notes on one file the later one is believed.
         name, source, caption, facts, action_names, rate_hz, start_seconds, actions, states, rewards: as there.
     """
 
     key: str
+    put_at: float
     name: str
     source: str
     caption: str | None
@@ -76,6 +83,7 @@ class WorkFolder:
         self.settings_key = settings_key
         self._results = self.folder / "results" / settings_key[:16]
         self._labels = self.folder / "labels"
+        self.num_damaged_labels = 0
 
     def result_name(self, item_key: str) -> str:
         """The name of the result for the pixels `item_key`."""
@@ -124,7 +132,7 @@ class WorkFolder:
         """Keep what came with an item's pixels; returns its name."""
         name = hashlib.sha256(f"{item.key} {item.labels_key}".encode()).hexdigest()
         path = self._labels / name[:2] / f"{name}.json"
-        if path.is_file():
+        if _labels_at(path) is not None:
             return name
         arrays = {key: getattr(item, key) for key in _ARRAYS if getattr(item, key) is not None}
         fields = {
@@ -137,6 +145,7 @@ class WorkFolder:
             "rate_hz": item.rate_hz,
             "start_seconds": item.start_seconds or 0.0,
             "has_arrays": bool(arrays),
+            "put_at": time.time(),
         }
         path.parent.mkdir(parents=True, exist_ok=True)
         if arrays:
@@ -147,12 +156,14 @@ class WorkFolder:
         return name
 
     def all_labels(self) -> Iterator[Labels]:
-        """Everything that was ever put, by name."""
+        """Everything that was ever put, by name; what is damaged is named in a warning, and put again by the next pass over its source."""
         for path in sorted(self._labels.glob("*/*.json")):
-            fields = json.loads(path.read_bytes())
-            arrays = dict(np.load(path.with_suffix(".npz"), allow_pickle=False)) if fields.pop("has_arrays") else {}
-            fields["action_names"] = tuple(fields["action_names"])
-            yield Labels(**fields, **{key: arrays.get(key) for key in _ARRAYS})
+            labels = _labels_at(path)
+            if labels is None:
+                logger.warning("labels %s are damaged and left out; ingest their source again", path)
+                self.num_damaged_labels += 1
+            else:
+                yield labels
 
     def sweep(self) -> None:
         """Remove what killed processes left half written."""
@@ -177,6 +188,20 @@ class WorkFolder:
             shutil.rmtree(partial, ignore_errors=True)
             if not target.is_dir():
                 raise
+
+
+def _labels_at(path: Path) -> Labels | None:
+    """Labels as they were put; None if they were not, or are damaged."""
+    try:
+        fields = json.loads(path.read_bytes())
+        arrays: dict[str, np.ndarray] = {}
+        if fields.pop("has_arrays"):
+            with path.with_suffix(".npz").open("rb") as file, np.load(file, allow_pickle=False) as found:
+                arrays = dict(found)
+        fields["action_names"] = tuple(fields["action_names"])
+        return Labels(**{"put_at": 0.0} | fields, **{key: arrays.get(key) for key in _ARRAYS})
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, EOFError, zipfile.BadZipFile):
+        return None
 
 
 def _replace(path: Path, content: bytes) -> None:
