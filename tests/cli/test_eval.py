@@ -1,6 +1,8 @@
 """`worldline eval` from end to end, on a world of random weights."""
 
 import json
+import shlex
+import shutil
 from pathlib import Path
 from typing import Any, get_args
 
@@ -127,7 +129,10 @@ def test_control_is_measured_in_a_world_and_in_the_simulator(
 ) -> None:
     """A world of random weights, at 5 Hz, acts in Push-T at 10 Hz; the page shows what it imagined beside what happened."""
     words = [str(world_folder) if word == "WORLD" else word, *CONTROL, "--prompt-frames", "2", "--out", str(tmp_path)]
+    words += ["--in-simulator"] if word == "simulator" else []
     report = measured(capsys, words)
+    command = shlex.split(report["suites"]["control"]["command"])
+    assert measured(capsys, command[2:])["suites"]["control"]["figures"] == report["suites"]["control"]["figures"]
     names = [figure["name"] for figure in report["suites"]["control"]["figures"]]
     assert any(name.endswith("cem, 40 frame evaluations: success") for name in names)
     assert any("gradient cosine" in name for name in names) == (word == "WORLD")
@@ -145,3 +150,40 @@ def test_only_control_can_be_measured_in_the_simulator(capsys: pytest.CaptureFix
 def test_the_words_are_those_of_the_suite() -> None:
     assert set(get_args(eval_arguments.Environment)) == set(TASKS)
     assert set(get_args(eval_arguments.Planner)) == {*PLANNERS, *POLICIES}
+
+
+def test_each_of_two_runs_says_what_it_held_out(
+    world_folder: Path, store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, kept in (("one", "square_3"), ("two", "square_5")):
+        shutil.copytree(store, tmp_path / name / "data")
+        (tmp_path / name / "figures.json").write_text(json.dumps({"held_out": {"sources": [kept]}}))
+    words = [str(world_folder), "--data", *(str(tmp_path / name / "data") for name in ("one", "two")), "--suite", "video", *SMALL]
+    report = measured(capsys, [*words, "--out", str(tmp_path / "page")])
+    assert report["num_episodes"] == 2
+    assert all("held out" in text for text in report["data"])
+
+
+def test_the_data_of_a_run_that_has_not_ended_is_refused(
+    world_folder: Path, store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(store, tmp_path / "run" / "data")
+    (tmp_path / "run" / "command.json").write_text("{}")
+    words = [str(world_folder), "--data", str(tmp_path / "run" / "data"), "--suite", "video", *SMALL, "--out", str(tmp_path / "page")]
+    assert main(["eval", *words]) == 2
+    assert "what it held out is unknown" in capsys.readouterr().err
+    assert main(["eval", *words, "--sources", "square_1", "square_2"]) == 0
+
+
+def test_video_in_which_nothing_moves_is_measured_to_the_page(
+    world_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    films = [torch.full((24, 3, 32, 32), 40 * index + 20, dtype=torch.uint8) for index in range(4)]
+    clips = [Clip(frames=film, rate_hz=5.0, source=str(index)) for index, film in enumerate(films)]
+    EpisodeStore.build(tmp_path / "still", clips, action_spec=None)
+    words = [str(world_folder), "--data", str(tmp_path / "still"), *SMALL[:8], "--out", str(tmp_path / "page")]
+    report = measured(capsys, words)
+    assert (tmp_path / "page" / "index.html").is_file()
+    gain = figures_of(report)["video", "gain over copy last frame at frame 1"]
+    assert gain["interval"] is None
+    assert main(["eval", *words, "--prompt-frames", "1"]) == 0

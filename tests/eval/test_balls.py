@@ -81,3 +81,12 @@ def test_velocities_are_slopes():
     noisy = positions + 0.05 * torch.randn(positions.shape)
     errors = [float((velocities(noisy, 20.0, span) - torch.tensor([10.0, -5.0])).abs().mean()) for span in (2, 8)]
     assert errors[1] < errors[0] / 4
+
+
+def test_a_ball_that_is_not_seen_at_first_waits_where_it_is_found_and_one_that_never_is_stands_still():
+    nan = torch.full((2,), torch.nan)
+    late = torch.stack([nan, nan, torch.tensor([4.0, 5.0]), torch.tensor([6.0, 5.0])])
+    never = nan.expand(4, 2)
+    speed = velocities(torch.stack([late, never]), rate_hz=10.0, span=2)
+    assert speed[0].tolist() == [[0, 0], [0, 0], [20, 0]]
+    assert speed[1].tolist() == [[0, 0]] * 3

@@ -5,6 +5,7 @@ May import: eval.suites, data, world, the other files of cli. Refuses to know: h
 
 import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,9 +89,9 @@ class _Measured:
 
 
 def _measured(world: World, arguments: Eval, paths: tuple[Path, ...]) -> _Measured:
-    sources = arguments.sources or _held_out(paths)
+    sources = [arguments.sources or held_out_of_run(path) for path in paths]
     episodes = open_episodes(world, paths, sources=sources, max_episodes=arguments.episodes, state_names=arguments.state_names)
-    data = [f"{path} ({'sources that were held out' if sources else 'all sources'})" for path in paths]
+    data = [f"{path} ({'sources that were held out' if kept else 'all sources'})" for path, kept in zip(paths, sources, strict=True)]
     return _Measured(episodes=episodes, probed=_probe_data(world, arguments, paths, sources), data=data)
 
 
@@ -145,22 +146,16 @@ def _data_of_run(world: str, domain: str | None) -> tuple[Path, ...]:
     )
 
 
-def _held_out(paths: tuple[Path, ...]) -> tuple[str, ...] | None:
-    """What a training run held out of its data; a world must not be measured on the rest."""
-    found = [held_out_of_run(path) for path in paths]
-    return found[0] if len(paths) == 1 else None
-
-
-def _probe_data(world: World, arguments: Eval, paths: tuple[Path, ...], sources: tuple[str, ...] | None) -> Episodes | None:
+def _probe_data(world: World, arguments: Eval, paths: tuple[Path, ...], sources: Sequence[tuple[str, ...] | None]) -> Episodes | None:
     """What linear probes are fitted on: as told, else what the run was trained on, else nothing but the measured episodes themselves."""
     most = 2 * arguments.episodes
     if arguments.probe_data:
         return open_episodes(world, arguments.probe_data, max_episodes=most, state_names=arguments.state_names)
-    if arguments.data or sources is None or (arguments.suite and "physics" not in arguments.suite):
+    if arguments.data or sources[0] is None or (arguments.suite and "physics" not in arguments.suite):
         return None
-    kept = set(sources)
+    kept = set(sources[0])
     training = [source for source in EpisodeStore.open(paths[0]).sources if source not in kept]
-    return open_episodes(world, paths, sources=training, max_episodes=most, state_names=arguments.state_names) if training else None
+    return open_episodes(world, paths, sources=[training], max_episodes=most, state_names=arguments.state_names) if training else None
 
 
 def _command(arguments: Eval, suite: SuiteName) -> str:
@@ -169,7 +164,11 @@ def _command(arguments: Eval, suite: SuiteName) -> str:
         value = getattr(arguments, name)
         if name in _NOT_IN_COMMAND or value == getattr(_DEFAULTS, name):
             continue
-        words += [f"--{name.replace('_', '-')}", *map(str, value if isinstance(value, tuple) else (value,))]
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{flag}" if value else f"--no-{flag}")
+        else:
+            words += [f"--{flag}", *map(str, value if isinstance(value, tuple) else (value,))]
     return shlex.join([*words, "--suite", suite, "--out", str(arguments.out)])
 
 

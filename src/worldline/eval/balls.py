@@ -79,10 +79,13 @@ def calibrate(pixels: Tensor, units: Tensor) -> Tensor:
 def velocities(positions: Tensor, rate_hz: float, span: int) -> Tensor:
     """(B, T - span + 1, 2) per second: the slopes, by least squares, of `span` positions (B, T, 2) in a row.
 
-    A tenth of a pixel is a great speed if it is taken from one frame to the next. A ball that is lost stays where it was last seen.
+    A tenth of a pixel is a great speed if it is taken from one frame to the next. A ball that is lost stays where it was last seen, and is
+    where it is first seen until then; one that is never seen stands still.
     """
-    known = [positions[:, 0]]
+    found = positions.isfinite().all(-1)
+    first = positions[torch.arange(len(positions)), found.int().argmax(1)]
+    known = [torch.where(found[:, 0, None], positions[:, 0], first)]
     for place in positions.unbind(1)[1:]:
         known.append(torch.where(place.isnan(), known[-1], place))
     time = torch.arange(span, dtype=positions.dtype) - (span - 1) / 2
-    return (torch.stack(known, dim=1).unfold(1, span, 1) * time).sum(-1) / time.square().sum() * rate_hz
+    return (torch.stack(known, dim=1).nan_to_num(0).unfold(1, span, 1) * time).sum(-1) / time.square().sum() * rate_hz

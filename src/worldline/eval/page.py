@@ -5,6 +5,7 @@ Every function that takes text escapes it, so a file name or a caption cannot be
 May import: eval.charts; torch for annotations alone, because ingest's page should not wait for it. Refuses to know: what is reported.
 """
 
+import os
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -177,7 +178,7 @@ class Page:
 </body>
 </html>
 """
-        partial = path.with_name(f".{path.name}.partial")
+        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
         partial.write_text(text, encoding="utf-8")
         return partial.replace(path)
 

@@ -5,7 +5,7 @@ May import: data, envs, world's protocol, eval.video. Refuses to know: figures.
 Shapes: B windows, P prompt frames, T predicted frames, M samples, A action, D state.
 """
 
-import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -18,7 +18,10 @@ from worldline.data import EpisodeStore, concatenate_actions, read_lerobot, resi
 from worldline.envs.zoo import DOMAINS, load_domain
 from worldline.eval.video import Windows
 from worldline.interfaces import Clip
+from worldline.scale import read_json
 from worldline.world import World
+
+_RATE_TOLERANCE = 0.01
 
 Place = tuple[int, int]
 """A window: the number of its episode, and the recorded frame that it begins with."""
@@ -81,6 +84,11 @@ class Episodes:
         self.size = world.config.tokenizer.image_size
         rate = world.config.rate_hz
         self.skips = tuple(1 if rate is None else max(1, round(clip.rate_hz / rate)) for clip in clips)
+        for clip, skip in zip(self.clips, self.skips, strict=True):
+            if rate is not None and abs(clip.rate_hz - skip * rate) > _RATE_TOLERANCE * clip.rate_hz:
+                raise ValueError(
+                    f"{clip.source} runs at {clip.rate_hz:g} frames per second, the world at {rate:g}; give data at its rate or a multiple"
+                )
         self.has_actions = world.action_spec is not None and all(clip.actions is not None for clip in clips)
         if self.has_actions and world.action_spec is not None:
             widths = {clip.actions.shape[1] * skip for clip, skip in zip(self.clips, self.skips, strict=True) if clip.actions is not None}
@@ -131,7 +139,7 @@ class Episodes:
                     places.append((episode, start))
             if len(places) == count or not usable or (len(places) == before and sum(lengths[i] - span + 1 for i in usable) <= len(seen)):
                 break
-        return places
+        return _apart(places)
 
     def cut(self, places: Sequence[Place], prompt_frames: int, num_frames: int) -> Windows:
         """The windows at `places`. Actions are None unless every episode has them and the world takes them."""
@@ -173,11 +181,13 @@ def open_episodes(
     world: World,
     paths: Sequence[Path],
     *,
-    sources: Sequence[str] | None = None,
+    sources: Sequence[Sequence[str] | None] | None = None,
     max_episodes: int = 200,
     state_names: Sequence[str] = (),
 ) -> Episodes:
     """Read stores and LeRobotDatasets: up to `max_episodes` in all, shared among them.
+
+    `sources` says for each path which of its sources are read; None: all.
 
     Raises:
         FileNotFoundError: if a path holds neither.
@@ -187,16 +197,25 @@ def open_episodes(
         raise FileNotFoundError("no data to measure on; give --data with a store or a LeRobotDataset that the world was not trained on")
     size = world.config.tokenizer.image_size
     share = max(1, max_episodes // len(paths))
-    clips = [clip for path in paths for clip in islice(_read(Path(path), size, sources), share)]
+    wanted = [None] * len(paths) if sources is None else sources
+    clips = [clip for path, kept in zip(paths, wanted, strict=True) for clip in islice(_read(Path(path), size, kept), share)]
     return Episodes(clips, world, state_names)
 
 
 def held_out_of_run(store: Path) -> tuple[str, ...] | None:
-    """The sources that a training run kept out of training, if `store` is the data of one that was measured."""
-    note = store.parent / "figures.json"
-    if not (store / "store.json").is_file() or not note.is_file():
+    """The sources that a training run kept out of training, if `store` is the data of one; None if it is not.
+
+    Raises:
+        ValueError: if the run has not come to its end, so that nobody knows what it held out.
+    """
+    note, command = (store.parent / name for name in ("figures.json", "command.json"))
+    if not (store / "store.json").is_file() or not (note.is_file() or command.is_file()):
         return None
-    figures = json.loads(note.read_text(encoding="utf-8"))
+    if not note.is_file():
+        raise ValueError(
+            f"{store} is the data of a run without figures, so what it held out is unknown: let `worldline train` finish, or name --sources"
+        )
+    figures = read_json(note)
     return tuple(figures.get("held_out", {}).get("sources", ())) or None
 
 
@@ -207,7 +226,7 @@ def held_out_of_domain(folder: Path) -> tuple[Path, ...]:
     paths = []
     for split in ("validation", "ood"):
         store, note = folder / split, folder / f"{split}.json"
-        source = Path(json.loads(note.read_text(encoding="utf-8")).get("source", "")) if note.is_file() else store
+        source = Path(read_json(note).get("source", "")) if note.is_file() else store
         if (store / "store.json").is_file():
             paths.append(source if (source / "meta" / "info.json").is_file() else store)
     return tuple(paths)
@@ -217,6 +236,28 @@ def domain_of(path: Path, size: int) -> str | None:
     """The domain that the first episode of a data set is of: a fact of it, or how the name of its source begins."""
     clip = next(iter(_read(path, size, None)), None)
     return None if clip is None else str(clip.facts.get("domain", clip.source.split("/")[0]))
+
+
+def _apart(places: Sequence[Place]) -> list[Place]:
+    """The windows in an order in which, as far as that can be, neighbours are of different episodes, the last and the first too."""
+    left, ordered = list(places), list[Place]()
+    while left:
+        counts = Counter(episode for episode, _ in left)
+        most, number = counts.most_common(1)[0]
+        # An episode that has half of what is left must come now, or it will be its own neighbour.
+        due = {most} if 2 * number > len(left) else set(counts)
+        before = ordered[-1][0] if ordered else None
+        index = next((i for i, (episode, _) in enumerate(left) if episode in due and episode != before), None)
+        if index is None:
+            index = next((i for i, (episode, _) in enumerate(left) if episode != before), 0)
+        ordered.append(left.pop(index))
+    for index in range(len(ordered) - 1, 1, -1):  # the first one lends its actions to nobody but the last
+        if ordered[-1][0] != ordered[0][0]:
+            break
+        moved = [*ordered[: index - 1], ordered[-1], *ordered[index - 1 : -1]]
+        if all(a[0] != b[0] for a, b in zip(moved, [*moved[1:], moved[0]], strict=True)):
+            ordered = moved
+    return ordered
 
 
 def spread(places: Sequence[Place]) -> int:

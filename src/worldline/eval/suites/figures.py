@@ -106,8 +106,10 @@ class Suite:
 
 def pooled(
     function: Callable[[Tensor], Tensor], values: Tensor, clusters: Tensor, *, unbiased: bool = False
-) -> list[tuple[float, tuple[float, float]]]:
-    """Figures that are functions of means, with their intervals.
+) -> list[tuple[float, tuple[float, float] | None]]:
+    """Figures that are functions of means, with their intervals; None where the figure, or every resample of it, is not finite.
+
+    Resamples in which the figure is undefined, such as those in which nothing moves, say nothing of it and are left out.
 
     Args:
         function: means (..., D) -> figures (..., K) or (...,).
@@ -119,10 +121,20 @@ def pooled(
     resamples = function(resampled_means(values, clusters))
     if unbiased:
         resamples = (resamples - resamples.mean(0) + exact).clamp_min(0)
-    # An interval of figures that may be infinite is one of those that are not.
-    low, high = percentiles(resamples.nan_to_num(posinf=torch.finfo(torch.float64).max, neginf=torch.finfo(torch.float64).min))
-    exact, low, high = (tensor.reshape(-1).tolist() for tensor in (exact, low, high))
-    return [(value, (bottom, top)) for value, bottom, top in zip(exact, low, high, strict=True)]
+    columns = resamples.reshape(len(resamples), -1).T
+    return [(float(value), _interval(value, column)) for value, column in zip(exact.reshape(-1), columns, strict=True)]
+
+
+def _interval(value: Tensor, resamples: Tensor) -> tuple[float, float] | None:
+    known, most = resamples[~resamples.isnan()], torch.finfo(torch.float64).max
+    if not bool(value.isfinite()) or not len(known):
+        return None
+    ends = (float(end) for end in percentiles(known.clamp(-most, most)))
+    low, high = (math.copysign(math.inf, end) if abs(end) > _INFINITE_FROM else end for end in ends)
+    return low, high
+
+
+_INFINITE_FROM = 1e300  # between a resample that is infinite and one that is not
 
 
 def _finite(value: float) -> float | None:

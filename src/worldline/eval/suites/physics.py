@@ -229,6 +229,8 @@ def _imagined(
 ) -> tuple[list[Figure], dict[str, str]]:
     """Where things are in imagined latents, by the probe: median distance from the truth, of positions and angles."""
     span = plan.prompt_frames + AHEAD
+    if plan.prompt_frames == 1:
+        return [], {f"probe of imagined frame {AHEAD}": "needs a prompt of 2 frames, since a state is read off a pair"}
     places = episodes.places(span, plan.num_windows, seed=plan.seed, among=list(folds))
     if len(places) < 2:
         return [], {f"probe of imagined frame {AHEAD}": f"needs episodes of {span} frames"}

@@ -8,6 +8,7 @@ import math
 from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -21,6 +22,7 @@ from worldline.eval.suites.honesty import measure_honesty
 from worldline.eval.suites.in_context import measure_in_context
 from worldline.eval.suites.physics import Features, measure_physics
 from worldline.eval.suites.video import measure_video
+from worldline.scale import write_whole
 from worldline.world import World
 
 SuiteName = Literal["video", "honesty", "physics", "in-context", "control"]
@@ -131,9 +133,7 @@ def evaluate(
 def write_evaluation(evaluation: Evaluation, folder: Path, *, title: str) -> Path:
     """Write `figures.json`, `videos/*.mp4` and `index.html` into `folder`; returns the page."""
     (folder / "videos").mkdir(parents=True, exist_ok=True)
-    partial = folder / ".figures.json.partial"
-    partial.write_text(json.dumps(evaluation.to_dict(), indent=1, default=str), encoding="utf-8")
-    partial.replace(folder / "figures.json")
+    write_whole(folder / "figures.json", json.dumps(evaluation.to_dict(), indent=1, default=str))
     about = evaluation.about
     trained = ", ".join(f"{name}: {value}" for name, value in about["provenance"].items()) or "not recorded"
     page = Page(f"Evaluation of {title}", lead(about))
@@ -147,8 +147,9 @@ def write_evaluation(evaluation: Evaluation, folder: Path, *, title: str) -> Pat
             blocks.append(table(header, [_row(figure) for figure in suite.figures], stacked=True))
         if suite.not_measured:
             blocks += [heading("Not measured"), table(("what", "why"), list(suite.not_measured.items()), stacked=True)]
-        if suite.lines:
-            charts = [chart(line.series, line.title, x=line.x, x_label=line.x_label, y_label=line.y_label) for line in suite.lines]
+        # Where nothing moves, a gain is undefined and there is nothing to draw.
+        if lines := [line for line in suite.lines if any(map(math.isfinite, chain.from_iterable(line.series.values())))]:
+            charts = [chart(line.series, line.title, x=line.x, x_label=line.x_label, y_label=line.y_label) for line in lines]
             blocks.append(side_by_side_charts(*charts))
         blocks += [_film(film, folder / "videos" / f"{name}_{index}.mp4") for index, film in enumerate(suite.films)]
         blocks += [heading("The command that reproduces these figures"), code(evaluation.commands[name])]

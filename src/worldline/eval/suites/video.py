@@ -185,7 +185,7 @@ def _frechet(windows: Windows, rolled: Sequence[Tensor], floors: dict[str, Tenso
 
 def _figure(
     name: str,
-    result: tuple[float, tuple[float, float]],
+    result: tuple[float, tuple[float, float] | None],
     count: Sample,
     *,
     floors: dict[str, float],

@@ -3,9 +3,13 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
-from worldline.eval.suites.control.attempt import Attempt
+import pytest
+import torch
+
+from worldline.eval.suites.control.attempt import Attempt, Shown
 from worldline.eval.suites.control.records import Key, Records, Scene
 
 SETUP = {"world": "one"}
@@ -78,3 +82,43 @@ def test_a_line_that_was_broken_off_costs_that_attempt_alone(tmp_path: Path) -> 
     assert Records(tmp_path, SETUP).get(key(2)) == attempt(num_frames=5)
     assert Records(tmp_path, SETUP | {"world": "another"}).get(key(1)) is None
     assert json.loads(path.read_text().splitlines()[-1])["attempt"]["num_frames"] == 5
+
+
+def test_films_of_two_setups_and_settings_are_kept_apart(tmp_path: Path) -> None:
+    one, two = Records(tmp_path, SETUP), Records(tmp_path, {"world": "two"})
+    other_settings = replace(key(0), settings='{"wider": true}')
+    lengths = {(one, key(0)): 5, (one, other_settings): 6, (two, key(0)): 7}
+    for (records, of), length in lengths.items():
+        size = 8 * length  # another world may have other pictures
+        records.add(of, attempt(length), Shown(real=torch.rand(length, 3, size, size), imagined=torch.rand(length, 3, size, size)))
+    for (records, of), length in lengths.items():
+        film = records.film(of)
+        assert film is not None
+        assert film.real.shape == (length, 3, 8 * length, 8 * length)
+
+
+def test_an_attempt_is_kept_though_its_film_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    film = Shown(real=torch.rand(2, 3, 8, 8), imagined=torch.rand(2, 3, 8, 8))
+    with pytest.raises(OSError, match="No space"):
+        Records(tmp_path, SETUP).add(key(0), attempt(9), film)
+    again = Records(tmp_path, SETUP)
+    assert again.get(key(0)) == attempt(9)
+    assert again.film(key(0)) is None
+
+
+def test_damaged_lines_and_films_are_passed_over(tmp_path: Path) -> None:
+    records = Records(tmp_path, SETUP)
+    records.add(key(0), attempt(4), Shown(real=torch.rand(2, 3, 8, 8), imagined=torch.rand(2, 3, 8, 8)))
+    (film,) = (tmp_path / "films").glob("*.pt")
+    film.write_bytes(film.read_bytes()[:100])
+    with (tmp_path / "attempts.jsonl").open("a") as file:
+        file.write('7\n[]\n{"setup": 3}\n{"key": "cut')
+    records = Records(tmp_path, SETUP)
+    assert records.get(key(0)) == attempt(4)
+    assert records.film(key(0)) is None
+    records.add(key(1), attempt(5))
+    assert Records(tmp_path, SETUP).get(key(1)) == attempt(5)

@@ -79,7 +79,9 @@ class _Stage:
                 self.progress(f"{self.task.name}: flow policy, update {done} of {plan.num_policy_updates}, loss {loss:.3f}")
 
         taught_by = plan.num_lessons if self.recordings is None else self.recordings.fingerprint[:12]
-        settings = "-".join(str(one) for one in (self.world[:12], horizon, taught_by, plan.num_policy_updates))
+        packing = self.subject.packing  # in a simulator, which has no fingerprint, it is all that tells worlds of two rates apart
+        rate = f"-{packing.frame_skip}{'held' if packing.held else ''}" if self.world == "simulator" else ""
+        settings = "-".join(str(one) for one in (self.world[:12] + rate, horizon, taught_by, plan.num_policy_updates))
         path = self.records.folder / "policies" / f"{self.task.name}-{settings}.safetensors"
         sizes = {"horizon": horizon, "num_updates": plan.num_policy_updates}
         with self.records.claim(path.name, wait=True):  # another process that is at it is waited for

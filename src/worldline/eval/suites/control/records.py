@@ -5,6 +5,8 @@ May import: data, torch, its siblings. Refuses to know: worlds, planners, figure
 
 import hashlib
 import json
+import os
+import pickle
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -77,12 +79,12 @@ class Records:
         for line in lines:
             try:
                 row = json.loads(line)
-            except ValueError:
-                continue  # the line that was being written when a run was broken off
-            if row["setup"] == self._setup and "settings" in row:
-                values = row["attempt"]
-                lists = {name: tuple(values[name]) for name in ("predicted", "realised", "seconds")}
-                self._found[row["key"], row["settings"]] = Attempt(**values | lists)
+                if row["setup"] == self._setup and "settings" in row:
+                    values = row["attempt"]
+                    lists = {name: tuple(values[name]) for name in ("predicted", "realised", "seconds")}
+                    self._found[row["key"], row["settings"]] = Attempt(**values | lists)
+            except (ValueError, TypeError, LookupError):
+                continue  # the line that was being written when a run was broken off, or one that a crash of the machine left damaged
 
     def get(self, key: Key) -> Attempt | None:
         """What is known of an attempt, also by other processes."""
@@ -113,21 +115,27 @@ class Records:
                     (folder / name).unlink(missing_ok=True)
 
     def add(self, key: Key, attempt: Attempt, film: Shown | None = None) -> None:
-        """Keep an attempt, and its film if there is one; the film takes the place of one under other settings."""
+        """Keep an attempt, and its film if there is one: the attempt first, which is what took the time."""
         self._found[str(key), key.settings] = attempt
-        if film is not None:
-            torch.save([to_uint8(film.real), to_uint8(film.imagined)], self._film(key))
         line = json.dumps({"key": str(key), "setup": self._setup, "settings": key.settings, "attempt": attempt.to_dict()})
         start = "" if not self._path.exists() or self._path.read_bytes()[-1:] in (b"\n", b"") else "\n"
         with self._path.open("a", encoding="utf-8") as file:
             file.write(f"{start}{line}\n")
+        if film is not None:
+            path = self._film(key)
+            partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+            torch.save([to_uint8(film.real), to_uint8(film.imagined)], partial)
+            partial.replace(path)
 
     def film(self, key: Key) -> Shown | None:
-        """The film of an attempt, if it was kept."""
-        if not self._film(key).is_file():
+        """The film of an attempt, if it was kept and can be read."""
+        try:
+            real, imagined = torch.load(self._film(key), weights_only=True)
+        except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError):
             return None
-        real, imagined = torch.load(self._film(key), weights_only=True)
         return Shown(real=to_float(real), imagined=to_float(imagined))
 
     def _film(self, key: Key) -> Path:
-        return self.folder / "films" / f"{str(key).replace('/', '_')}.pt"
+        """Of one setup and settings: a folder may hold attempts of several worlds."""
+        of = hashlib.sha256(f"{self._setup}{key.settings}".encode()).hexdigest()[:8]
+        return self.folder / "films" / f"{str(key).replace('/', '_')}_{of}.pt"
