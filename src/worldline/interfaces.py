@@ -315,6 +315,12 @@ def evaluations_per_frame(world: World) -> int:
     return int(getattr(world, "evaluations_per_frame", 1))
 
 
+def backward_passes(world: World, num_frames: int) -> int:
+    """Rollouts that going back through one of `num_frames` frames takes: what a world's `backward_passes` says; 2 for those that do not."""
+    said = getattr(world, "backward_passes", None)
+    return 2 if said is None else int(said(num_frames))
+
+
 @runtime_checkable
 class Objective(Protocol):
     """Scores rollouts; higher is better. Any function of a rollout will do."""

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from worldline.control import Constrained, ConstrainedConfig, SearchConfig, SearchPlanner
+from worldline.control.actor import Actor, RecentFrames
 from worldline.control.amortised import (
     FlowPlanner,
     FlowPolicyConfig,
@@ -17,8 +18,9 @@ from worldline.control.amortised import (
 )
 from worldline.dynamics import DynamicsConfig, SamplerConfig
 from worldline.envs import Prompts, WorldEnv
-from worldline.interfaces import ActionSpec, Rollout
-from worldline.reward import Effort, GoalLatent, GoalPicture
+from worldline.interfaces import ActionSpec, Rollout, backward_passes, evaluations_per_frame
+from worldline.reward import Effort, FramesToGoal, GoalLatent, GoalPicture, TemporalDistance, TemporalDistanceConfig
+from worldline.testing import PointMassWorld
 from worldline.tokenizer import TokenizerConfig
 from worldline.world import World, WorldConfig
 
@@ -139,3 +141,29 @@ def test_actions_are_made_small_before_they_are_rounded(dtype: torch.dtype, worl
     seen = cast(world, dtype)._normalized(torch.tensor([[257.0, 255.5]]))
     assert seen.dtype == dtype
     assert torch.allclose(seen.float(), torch.tensor([[1 / 256, -0.5 / 256]]), rtol=1e-2)
+
+
+@pytest.mark.parametrize("dtype", [*HALF, torch.float64], ids=str)
+def test_what_was_trained_in_float32_works_in_worlds_of_other_precision(dtype: torch.dtype, world: World) -> None:
+    video = torch.rand(4, 3, 16, 16)
+    other, goal = cast(world, dtype), goal_of(world, video)
+    distance = TemporalDistance(TemporalDistanceConfig(num_tokens=4, latent_dim=6, width=8)).requires_grad_(False)
+    actor = Actor((4, 6), SPEC, mean=torch.zeros(4, 6), std=torch.ones(4, 6)).requires_grad_(False)
+    planner, config = SMALL[1]
+    plan = planner(other, FramesToGoal(distance, goal), config, policy=actor).plan(other.prompt(video), seed=0)
+    assert plan.status == "ok"
+    exact = PointMassWorld()
+    start = exact.state(torch.tensor([[0.2, -0.1, 0.0, 0.0]], dtype=dtype))
+    for planner, config in SMALL:
+        assert planner(exact, exact.objective(), config).plan(start, seed=0).status == "ok"
+
+
+def test_planning_around_recent_frames_costs_what_it_costs_inside(world: World) -> None:
+    careful, video = world.with_sampling(4), torch.rand(4, 3, 16, 16)
+    recent = RecentFrames(careful, frames=2)
+    assert evaluations_per_frame(recent) == 4
+    assert backward_passes(recent, 6) == 2
+    state = recent.begin(careful.prompt(video), careful.tokenizer.encode(video[None])[:, -2:-1])
+    planner, config = SMALL[1]
+    plan = planner(recent, GoalLatent(goal_of(world, video).repeat(2, 1)), config).plan(state, seed=0, max_frame_evaluations=6 * 4 * 7)
+    assert plan.num_evaluations == 7

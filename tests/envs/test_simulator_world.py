@@ -14,7 +14,7 @@ from worldline.envs.record import draw_attributes, record, simulator_seed
 from worldline.envs.simulator import Act, Attribute, Simulator
 from worldline.envs.simulator_world import FiniteDifferences, SimulatorWorld
 from worldline.envs.zoo import start_domain
-from worldline.interfaces import ActionSpec, Rollout
+from worldline.interfaces import ActionSpec, Rollout, State
 from worldline.testing import LinearQuadraticWorld, PointMassWorld
 
 RESTORED = ("push", "two_room", "reacher", "ball_in_cup", "fetch_push")
@@ -183,6 +183,21 @@ def test_differences_are_the_gradient_of_a_linear_world() -> None:
     assert not world.rollout(state, actions.detach(), seed=1).latents.requires_grad
     assert torch.equal(world.decode(world.fork(state, 2)), law.decode(law.fork(state, 2)))
     assert torch.equal(world.step(state, None, seed=4).latent, law.step(state, None, seed=4).latent)
+
+
+def test_at_a_bound_the_difference_is_taken_on_the_side_that_is_there() -> None:
+    class Bounded(LinearQuadraticWorld):
+        def rollout(self, state: State, actions: torch.Tensor, **options: Any) -> Rollout:
+            assert self.action_spec is not None
+            return super().rollout(state, self.action_spec.clamp(actions), **options)
+
+    law = Bounded(action_limit=1.0)
+    world, state = FiniteDifferences(law), law.state(torch.rand(1, 4, dtype=torch.float64))
+    slopes = []
+    for value in (0.5, 0.99, 1.0, -1.0):
+        actions = torch.full((1, 3, 2), value, dtype=torch.float64, requires_grad=True)
+        slopes.append(torch.autograd.grad(world.rollout(state, actions).latents.sum(), actions)[0])
+    assert all(torch.allclose(slope, slopes[0], rtol=1e-6) for slope in slopes[1:])
 
 
 def domain(name: str) -> Simulator:

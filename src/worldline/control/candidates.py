@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from worldline.control.heads import LazyHeads
 from worldline.interfaces import ActionSpec, Objective, Rollout, State, World
 
 
@@ -125,7 +126,7 @@ def _rows_by_problem(rollout: Rollout, num_problems: int) -> list[Rollout]:
         latents = rollout.latents[:, rows]
         end = State(latent=latents[:, :, -1].flatten(0, 1), position=rollout.state.position)
         actions = None if rollout.actions is None else rollout.actions[rows]
-        heads = {name: value[:, rows] for name, value in rollout.heads.items()}
+        heads = LazyHeads([rollout.heads], lambda value, rows=rows: value[:, rows])
         parts.append(replace(rollout, latents=latents, actions=actions, heads=heads, state=end))
     return parts
 

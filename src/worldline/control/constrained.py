@@ -167,5 +167,5 @@ class Constrained:
             value = constraint(rollout)
             if value.shape != (1,):
                 raise ValueError(f"a constraint returned {tuple(value.shape)} for 1 row; it must return (B,)")
-            values.append(float(value) if value.isfinite() else math.inf)
+            values.append(math.inf if value.isnan() else float(value))
         return float(self.objective(rollout)), values

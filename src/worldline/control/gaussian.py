@@ -66,4 +66,9 @@ class Gaussian:
             fresh = torch.lerp(fresh, torch.diag_embed(fresh.diagonal(dim1=1, dim2=2)), doubt)
             self.covariance = torch.where(some, torch.lerp(fresh, self.covariance, self.covariance_memory), self.covariance)
             floor = self.min_std**2 * torch.eye(flat.shape[2], dtype=flat.dtype, device=flat.device)
-            self.correlation = torch.linalg.cholesky(self.covariance + floor)
+            factor, failed = torch.linalg.cholesky_ex(self.covariance + floor)
+            failed = (failed != 0) | ~factor.flatten(1).isfinite().all(1)
+            if bool(failed.any()):  # a covariance that has shrunk to a few directions is no longer positive in the last digit
+                before = torch.diag_embed(self.std.flatten(1)) if self.correlation is None else self.correlation
+                factor = torch.where(failed[:, None, None], before, factor)
+            self.correlation = factor

@@ -13,7 +13,7 @@ from torch import Tensor
 from worldline.control.candidates import check_positive
 from worldline.control.cem import best_of
 from worldline.control.planner import SearchPlanner
-from worldline.control.search import BACKWARD, FORWARD, Search, SearchConfig
+from worldline.control.search import Search, SearchConfig
 from worldline.interfaces import Plan
 
 
@@ -63,7 +63,7 @@ class GradientPlanner(SearchPlanner[GradientConfig]):
         """See `SearchPlanner.num_passes`."""
         config = self.config
         decisions = config.num_decisions * (self.world.action_spec.dim if self.world.action_spec else 0)
-        per_step = FORWARD + BACKWARD if config.gradient == "autograd" else 1 + 2 * decisions
+        per_step = self._passes_of_a_step() if config.gradient == "autograd" else 1 + 2 * decisions
         return config.num_starts * (per_step * config.num_iterations + 1)
 
     def search(self, search: Search) -> list[Plan]:
@@ -114,6 +114,7 @@ class Moments:
 
     def step(self, gradient: Tensor, learning_rate: float) -> tuple[Tensor, "Moments"]:
         """What to add to climb along `gradient` (N, ...), and the moments after it."""
+        gradient = gradient.clamp(-_STEEPEST, _STEEPEST)
         first = torch.lerp(gradient, self.first, _BETAS[0])
         second = torch.lerp(gradient.square(), self.second, _BETAS[1])
         count = self.count + 1
@@ -128,3 +129,4 @@ def falling_rate(learning_rate: float, final_rate: float, progress: float) -> fl
 
 
 _BETAS, _EPSILON = (0.9, 0.999), 1e-8
+_STEEPEST = 1e18  # its square is a float32

@@ -14,6 +14,7 @@ from torch import Tensor
 from worldline.control.candidates import check_positive, judged
 from worldline.control.cem import best_of
 from worldline.control.gradient import Moments, falling_rate
+from worldline.control.heads import LazyHeads
 from worldline.control.noise import Noise
 from worldline.control.planner import SearchPlanner
 from worldline.control.search import BACKWARD, FORWARD, Search, SearchConfig
@@ -159,12 +160,14 @@ class GRASP(SearchPlanner[GRASPConfig]):
                 break
             with torch.enable_grad():
                 actions, lifted = plans.detach().requires_grad_(), states.detach().requires_grad_()
-                gain = self._gain(search, actions, lifted, noise)
-                if gain is None:
-                    search.status, search.message = "no gradient", "the world's latents do not depend differentiably on the actions"
-                    return plans, moments
-                slopes = torch.autograd.grad(torch.where(gain.isfinite(), gain, 0).sum(), [actions, lifted], allow_unused=True)
-            search.pay(price)
+                gain, slopes = self._gain(search, actions, lifted, noise), (None, None)
+                if gain is not None:
+                    gain = torch.where(gain.isfinite(), gain, 0).sum()
+                    slopes = torch.autograd.grad(gain, [actions, lifted], allow_unused=True)
+            search.pay(price if gain is not None else plans.shape[1] * per_frame // num_segments)
+            if slopes[0] is None:
+                search.status, search.message = "no gradient", "the world's latents do not depend differentiably on the actions"
+                return plans, moments
             search.num_evaluations += plans.shape[1]
             slopes = [torch.zeros_like(x) if s is None else s.nan_to_num(0, 0, 0) for s, x in zip(slopes, (actions, lifted), strict=True)]
             climb, moments = moments.step(slopes[0], rate)
@@ -202,10 +205,11 @@ class GRASP(SearchPlanner[GRASPConfig]):
         spread = noise[0, 0, frames:].unflatten(0, (num_segments - 1, frames)).repeat(len(states), *[1] * (noise.ndim - 2))[None]
         rest = self.world.rollout(later, actions[:, 1:].flatten(0, 1), noise=spread)
         latents = torch.cat([first.latents[0, :, None], rest.latents[0].unflatten(0, (-1, num_segments - 1))], dim=1)
-        heads = {
-            name: torch.cat([value[0, :, None], rest.heads[name][0].unflatten(0, (-1, num_segments - 1))], dim=1).flatten(1, 2)[None]
-            for name, value in first.heads.items()
-        }
+
+        def joined(one: Tensor, others: Tensor) -> Tensor:
+            return torch.cat([one[0, :, None], others[0].unflatten(0, (-1, num_segments - 1))], dim=1).flatten(1, 2)[None]
+
+        heads = LazyHeads([first.heads, rest.heads], joined)
         path = latents.flatten(1, 2)[None]
         end = State(latent=path[0, :, -1], position=search.scorer.state.position + config.horizon)
         rollout = Rollout(latents=path, actions=actions.flatten(1, 2), state=end, heads=heads)

@@ -96,6 +96,9 @@ class MPPI(SearchPlanner[MPPIConfig]):
         if config.target_score is not None:  # a candidate that is good enough is, even where the average is not
             better = (scores < config.target_score) & (search.best_score >= config.target_score)
             mean, scores = torch.where(better[:, None, None], search.best, mean), torch.where(better, search.best_score, scores)
+        # The last average may lie where the world breaks though others do not.
+        lost = ~scores.isfinite() & search.best_score.isfinite()
+        mean, scores = torch.where(lost[:, None, None], search.best, mean), torch.where(lost, search.best_score, scores)
         return search.finish(mean, scores)
 
     def update(self, scorer: Scores, mean: Tensor, noise: Tensor, *, noise_std: float | None = None) -> Tensor:

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from worldline.control.candidates import Scorer, decisions_of
 from worldline.control.noise import CorrelatedNoise, Noise
-from worldline.control.search import Search, SearchConfig
-from worldline.interfaces import Objective, Plan, Policy, State, World, evaluations_per_frame
+from worldline.control.search import FORWARD, Search, SearchConfig
+from worldline.interfaces import Objective, Plan, Policy, SelectableWorld, State, World, backward_passes, evaluations_per_frame
 
 ConfigT = TypeVar("ConfigT", bound=SearchConfig)
 
@@ -67,6 +67,10 @@ class SearchPlanner(Generic[ConfigT]):
         """Rollouts of one candidate that a whole search takes, one with a gradient counted three times."""
         raise NotImplementedError
 
+    def _passes_of_a_step(self) -> int:
+        """Rollouts that one candidate and its gradient cost."""
+        return FORWARD + backward_passes(self.world, self.config.horizon)
+
     def search(self, search: Search) -> list[Plan]:
         """Look for the best plan of every problem and return `search.finish(...)`."""
         raise NotImplementedError
@@ -97,6 +101,8 @@ class SearchPlanner(Generic[ConfigT]):
     ) -> list[Plan]:
         """One plan per row of `state`, searched for together; each is what `plan` finds for that row alone, up to rounding.
 
+        With a `target_score`, at which some rows stop before others, one row after the other.
+
         Args:
             state: batch P.
             seed: of proposals and worlds, shared by the rows.
@@ -104,8 +110,10 @@ class SearchPlanner(Generic[ConfigT]):
             max_frame_evaluations: budget of each row.
 
         Raises:
-            ValueError: as `plan` does.
+            ValueError: as `plan` does, or if one row is planned for after the other in a world that cannot select rows of a state.
         """
+        if self.config.target_score is not None and state.batch_size > 1:
+            return self._one_by_one(state, seed=seed, initial=initial, max_frame_evaluations=max_frame_evaluations)
         like = state.latent
         generator = torch.Generator(like.device).manual_seed(int(torch.randint(2**31, ())) if seed is None else seed)
         # The world draws from a seed of its own: the same one would repeat the proposals' numbers in the world's noise.
@@ -134,6 +142,26 @@ class SearchPlanner(Generic[ConfigT]):
         )
         self._ask_policy(search)
         return self.search(search)
+
+    def _one_by_one(self, state: State, *, seed: int | None, initial: Tensor | None, max_frame_evaluations: int | None) -> list[Plan]:
+        """One plan per row of `state`, one search after the other with the same seed.
+
+        Raises:
+            ValueError: if the world cannot select rows of a state.
+        """
+        if not isinstance(self.world, SelectableWorld):
+            raise ValueError(f"{type(self.world).__name__} cannot select rows of a state; plan from states of batch 1, one call per row")
+        seed = int(torch.randint(2**31, ())) if seed is None else seed
+        objective, plans = self.objective, []
+        try:
+            for row in range(state.batch_size):
+                self.objective = _of_row(objective, row, state.batch_size)
+                alone = self.world.select(state, torch.tensor([row], device=state.latent.device))
+                start = None if initial is None else initial[row]
+                plans.append(self.plan(alone, seed=seed, initial=start, max_frame_evaluations=max_frame_evaluations))
+        finally:
+            self.objective = objective
+        return plans
 
     def _seeds(self, scorer: Scorer, initial: Tensor | None) -> Tensor:
         """Plans (P, I, D, A) to start with: those given, or the middle of the bounds."""
@@ -172,3 +200,12 @@ class SearchPlanner(Generic[ConfigT]):
         search.num_given = search.seeds.shape[1]
         if not given.shape[1]:
             search.start = search.best = search.seeds[:, 0]
+
+
+def _of_row(objective: Objective | Sequence[Objective], row: int, count: int) -> Objective:
+    """The objective of one of `count` rows: its own of several, or its part of one that knows them all, such as `GoalPicture`."""
+    if isinstance(objective, Sequence):
+        return objective[row]
+    if getattr(objective, "num_problems", 1) == count > 1:
+        return objective.select([row])  # ty: ignore[missing-attribute]
+    return objective

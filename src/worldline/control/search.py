@@ -14,10 +14,10 @@ from torch import Tensor
 
 from worldline.control.candidates import Scorer, check_fraction, check_positive
 from worldline.control.noise import CorrelatedNoise, Noise
-from worldline.interfaces import Plan, PlanStatus, evaluations_per_frame
+from worldline.interfaces import Plan, PlanStatus, backward_passes, evaluations_per_frame
 
 FORWARD, BACKWARD = 1, 2
-"""Frame evaluations of imagining a frame once, and of going back through it for a gradient."""
+"""Frame evaluations of imagining a frame once, and of going back through it for a gradient in a world that is differentiable itself."""
 
 _WHITE = CorrelatedNoise(0.0)
 
@@ -94,6 +94,7 @@ class Search:
         budget: float,
     ) -> None:
         self.scorer, self.config, self.noise, self.generator, self.budget = scorer, config, noise, generator, budget
+        self.backward = backward_passes(scorer.world, config.horizon)
         self.seeds, self.num_given = seeds, num_given
         self.start = seeds[:, 0]
         self.best = self.start
@@ -211,18 +212,22 @@ class Search:
         return "short", f"the best score found is {score:.4g}, and {target:.4g} was asked for; the goal may be out of reach"
 
     def _backward(self, candidates: Tensor) -> tuple[Tensor, Tensor] | None:
-        count = self.affordable(FORWARD + BACKWARD)
+        count = self.affordable(FORWARD + self.backward)
         scores, gradient = candidates.new_full(candidates.shape[:2], -math.inf), torch.zeros_like(candidates)
         if not count:
             return scores, gradient
         with torch.enable_grad():
             variable = candidates[:, :count].detach().requires_grad_()
             found = self.scorer.score(variable)
-            if not found.requires_grad:
-                return None
-            (slope,) = torch.autograd.grad(found[found.isfinite()].sum(), variable)
-        self._count(variable.shape[1], FORWARD + BACKWARD)
-        scores[:, :count], gradient[:, :count] = found.detach(), slope
+            # What requires a gradient may do so for the world's parameters alone.
+            (slope,) = torch.autograd.grad(found[found.isfinite()].sum(), variable, allow_unused=True) if found.requires_grad else (None,)
+        scores[:, :count] = found.detach()
+        if slope is None:
+            self._count(variable.shape[1], FORWARD)
+            self.remember(candidates, scores)
+            return None
+        self._count(variable.shape[1], FORWARD + self.backward)
+        gradient[:, :count] = slope
         return scores, gradient
 
     def _differences(self, candidates: Tensor, step: float) -> tuple[Tensor, Tensor]:

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from worldline.control.candidates import widened
 from worldline.interfaces import Objective, State, World
 
 Problem = Callable[[Mapping[str, Any]], tuple[State, Objective]]
@@ -50,7 +51,9 @@ class SolverCosts:
         for row, candidates in enumerate(action_candidates):
             known = {name: value[row][0] if hasattr(value, "shape") else value for name, value in info_dict.items()}
             state, objective = self.problem(known)
-            scores = objective(self.world.rollout(state, self.actions(candidates.to(state.latent)), seed=self.seed))
+            wide = torch.promote_types(state.latent.dtype, torch.float32)
+            actions = self.actions(candidates.to(state.latent.device, wide))
+            scores = objective(widened(self.world.rollout(state, actions, seed=self.seed)))
             costs.append((-scores).masked_fill(~scores.isfinite(), torch.inf).to(action_candidates.dtype))
         return torch.stack(costs)
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from worldline.envs.simulator import Simulator, Value
-from worldline.interfaces import ActionSpec, Rollout, State
+from worldline.interfaces import ActionSpec, Rollout, State, evaluations_per_frame
 
 _KEPT = 1024
 """States that a `SimulatorWorld` keeps to go on from."""
@@ -235,6 +235,8 @@ class FiniteDifferences:
 
         d z / d a[t, i] = (z(a + h e[t, i]) - z(a - h e[t, i])) / 2h,   h = width * half the bounds of component i
 
+    At a bound, which a simulator does not leave, the difference is one-sided.
+
     For worlds that have no gradient of their own, such as `SimulatorWorld`. No gradient reaches the state or the noise.
 
     Args:
@@ -251,6 +253,16 @@ class FiniteDifferences:
         self.world, self.width = world, width
         self.action_spec: ActionSpec | None = world.action_spec
         self.noise_shape: tuple[int, ...] = world.noise_shape
+
+    @property
+    def evaluations_per_frame(self) -> int:
+        """Of the world inside."""
+        return evaluations_per_frame(self.world)
+
+    def backward_passes(self, num_frames: int) -> int:
+        """Rollouts of the world inside that a gradient takes beside the one that it is of; see `interfaces.backward_passes`."""
+        assert self.action_spec is not None
+        return 2 * num_frames * self.action_spec.dim
 
     def step(self, state: State, action: Tensor | None, *, noise: Tensor | None = None, seed: int | None = None) -> State:
         """See `interfaces.World.step`."""
@@ -281,7 +293,7 @@ class FiniteDifferences:
 
         assert self.action_spec is not None
         half = actions.new_tensor([(high - low) / 2 for low, high in zip(self.action_spec.low, self.action_spec.high, strict=True)])
-        latents = _Differences.apply(actions, rollout.latents, again, self.width * half)
+        latents = _Differences.apply(actions, rollout.latents, (again, self.action_spec), self.width * half)
         end = replace(rollout.state, latent=latents[:, :, -1].flatten(0, 1))
         return replace(rollout, latents=latents, state=end)
 
@@ -298,9 +310,9 @@ class _Differences(torch.autograd.Function):
     """Latents as they are, with a backward pass by differences."""
 
     @staticmethod
-    def forward(ctx: Any, actions: Tensor, latents: Tensor, again: Any, widths: Tensor) -> Tensor:
+    def forward(ctx: Any, actions: Tensor, latents: Tensor, world: tuple[Any, ActionSpec], widths: Tensor) -> Tensor:
         ctx.save_for_backward(actions, widths)
-        ctx.again = again
+        ctx.again, ctx.action_spec = world
         return latents.clone()
 
     @staticmethod
@@ -313,7 +325,8 @@ class _Differences(torch.autograd.Function):
                     shift = torch.zeros_like(actions)
                     shift[:, time, component] = widths[component]
                     # An action changes nothing before it, so the frames before it add nothing, not even rounding.
-                    change = (ctx.again(actions + shift) - ctx.again(actions - shift))[:, :, time:]
-                    slope = (change * gradient[:, :, time:]).sum((0, 2, 3, 4)) / (2 * widths[component])
-                    found[:, time, component] = slope
+                    up, down = (ctx.action_spec.clamp(actions + sign * shift) for sign in (1, -1))
+                    change = (ctx.again(up) - ctx.again(down))[:, :, time:]
+                    apart = (up - down)[:, time, component].clamp_min(torch.finfo(actions.dtype).tiny)
+                    found[:, time, component] = (change * gradient[:, :, time:]).sum((0, 2, 3, 4)) / apart
         return found, None, None, None

@@ -91,6 +91,11 @@ class GoalPicture(Composable):
         costs = (self._transform(pictures).square().sum(-3) * self.weights).sum((-1, -2)).flatten(1, 2)
         return -(nearest(costs) if self.over_time == "nearest" else costs.mean(-1)).mean(0)
 
+    @property
+    def num_problems(self) -> int:
+        """Goals, P."""
+        return len(self.goals)
+
     def select(self, rows: Sequence[int]) -> "GoalPicture":
         """The objective of some of the problems, in that order."""
         chosen, index = copy(self), list(rows)

@@ -66,7 +66,8 @@ class TemporalDistance(nn.Module):
         shape = (self.config.num_tokens, self.config.latent_dim)
         if here.shape[-2:] != shape or there.shape[-2:] != shape:
             raise ValueError(f"latents are {tuple(here.shape)} and {tuple(there.shape)}; this distance was made for (..., S, C) = {shape}")
-        return torch.expm1(self._log_frames(self.embed(here.flatten(-2)), self.embed(there.flatten(-2))))
+        dtype = next(self.parameters()).dtype
+        return torch.expm1(self._log_frames(*(self.embed(latents.flatten(-2).to(dtype)) for latents in (here, there))))
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Squared error of log(1 + frames), on pairs of one window and on pairs of two.

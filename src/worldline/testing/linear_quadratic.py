@@ -223,7 +223,7 @@ class LinearQuadraticWorld:
 
     def _advance(self, values: Tensor, action: Tensor | None, noise: Tensor) -> Tensor:
         values_next = values @ self.dynamics.to(values).T + self.noise_scale * noise
-        return values_next if action is None else values_next + action @ self.control.to(values).T
+        return values_next if action is None else values_next + action.to(values) @ self.control.to(values).T
 
     def _draw(self, shape: tuple[int, ...], like: Tensor, seed: int | None) -> Tensor:
         generator = None if seed is None else torch.Generator(like.device).manual_seed(seed)

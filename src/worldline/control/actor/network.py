@@ -1,6 +1,6 @@
 """The actor: a small network on latents.
 
-May import: torch and `worldline.interfaces`. Refuses to know: how they are trained.
+May import: torch, `control.heads` and `worldline.interfaces`. Refuses to know: how they are trained.
 
 Shapes: B batch, S tokens, C channels, A action components.
 """
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from worldline.control.heads import LazyHeads
 from worldline.interfaces import ActionSpec, Rollout, State
 
 Contexts = Callable[[int, torch.Generator], State]
@@ -78,7 +79,7 @@ class Actor(nn.Module):
 
     def features(self, latents: Tensor) -> Tensor:
         """(B, S * C) standardised."""
-        return ((latents - self.mean.to(latents)) / self.std.to(latents)).flatten(1)
+        return ((latents.to(self.mean) - self.mean) / self.std).flatten(1)
 
     def log_probability(self, latents: Tensor, actions: Tensor) -> Tensor:
         """(B,) of actions (B, A), not clipped, in units of half the bounds."""
@@ -92,7 +93,7 @@ class Actor(nn.Module):
 
 def one_frame_rollout(state: State, actions: Tensor) -> Rollout:
     """The step that `actions` (B, A) led to `state` as a rollout of one sample and one frame, which an objective scores as a reward."""
-    heads = {name: value[None, :, None] for name, value in state.heads.items()} if state.heads else {}
+    heads = LazyHeads([state.heads], lambda value: value[None, :, None])
     return Rollout(latents=state.latent[None, :, None], actions=actions[:, None], state=state, heads=heads)
 
 

@@ -108,8 +108,9 @@ def train_by_preference(
                 loss = preference_loss(actor, prior, seen[good], done[good], advantages[good], config=config)
                 optimizer.zero_grad()
                 loss.backward()
-                torch.nn.utils.clip_grad_norm_(actor.parameters(), 1.0)
-                optimizer.step()
+                norm = torch.nn.utils.clip_grad_norm_(actor.parameters(), 1.0)
+                if bool(norm.isfinite()):
+                    optimizer.step()
         with torch.no_grad():
             for slow, quick in zip(prior.parameters(), actor.parameters(), strict=True):
                 slow.lerp_(quick, config.prior_share)

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from worldline.interfaces import ActionSpec, Rollout, State, World
+from worldline.interfaces import ActionSpec, Rollout, State, World, backward_passes, evaluations_per_frame
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,6 +54,15 @@ class RecentFrames:
     def action_spec(self) -> ActionSpec | None:
         """Of the world inside."""
         return self.world.action_spec
+
+    @property
+    def evaluations_per_frame(self) -> int:
+        """Of the world inside."""
+        return evaluations_per_frame(self.world)
+
+    def backward_passes(self, num_frames: int) -> int:
+        """Of the world inside."""
+        return backward_passes(self.world, num_frames)
 
     @property
     def noise_shape(self) -> tuple[int, ...]:

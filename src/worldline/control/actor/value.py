@@ -16,6 +16,7 @@ from worldline.control.actor.network import Actor, ActorConfig, Contexts, small_
 from worldline.interfaces import World
 
 _NUM_SEEN = 256  # contexts that inputs are standardised by
+_FEWEST_SEEN = 2
 
 
 class Critic(nn.Module):
@@ -130,7 +131,7 @@ def begin(world: World, contexts: Contexts, config: ActorConfig, *, seed: int, i
     """An actor, or `initial`, and the generator that everything else is drawn from.
 
     Raises:
-        ValueError: if the world has no actions.
+        ValueError: if the world has no actions, or hardly a context is finite.
     """
     if world.action_spec is None:
         raise ValueError("this world was trained without actions, so nothing can be trained to act in it; use a world with an action_spec")
@@ -139,6 +140,9 @@ def begin(world: World, contexts: Contexts, config: ActorConfig, *, seed: int, i
         return initial.train(), generator
     with torch.no_grad():
         seen = contexts(_NUM_SEEN, generator).latent
+    seen = seen[seen.flatten(1).isfinite().all(1)]
+    if len(seen) < _FEWEST_SEEN:
+        raise ValueError(f"{len(seen)} of {_NUM_SEEN} contexts have latents that are finite; check the recordings that they are from")
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         actor = Actor(tuple(seen.shape[1:]), world.action_spec, config, mean=seen.mean(0), std=seen.std(0))

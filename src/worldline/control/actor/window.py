@@ -98,8 +98,9 @@ def train_by_gradients(
         if bool(gain.isfinite()):
             optimizer.zero_grad()
             (-gain).backward()
-            torch.nn.utils.clip_grad_norm_(actor.parameters(), config.max_norm)
-            optimizer.step()
+            norm = torch.nn.utils.clip_grad_norm_(actor.parameters(), config.max_norm)
+            if bool(norm.isfinite()):  # a gradient may be NaN where the gain is not
+                optimizer.step()
         valuer.fit(torch.stack(latents).detach(), earned.detach())
         imagined.append(float(earned.detach().mean()))
         num_frames += config.batch_size * (config.window + lead)

@@ -22,15 +22,19 @@ from worldline.interfaces import Objective, Plan, Planner, Policy, State, World,
 def propose_plan(world: World, state: State, policy: Policy, *, horizon: int, seed: int | None = None) -> Tensor:
     """The actions (T, A), environment units, that a policy takes in `horizon` imagined frames from `state`, batch 1.
 
+    Where a policy's action is not a number, which it is not where the world has broken, the middle of the bounds stands in its place.
+
     Raises:
         ValueError: if the world has no actions, or the horizon is not positive.
     """
     if world.action_spec is None or horizon < 1:
         raise ValueError(f"action_spec is {world.action_spec} and horizon {horizon}; give a world with actions, and at least one frame")
     generator = None if seed is None else torch.Generator().manual_seed(seed)
-    actions = []
+    wide, actions = torch.promote_types(state.latent.dtype, torch.float32), []
     for _ in range(horizon):
-        action = world.action_spec.clamp(policy(state))
+        chosen = policy(state).to(wide)
+        chosen = torch.where(chosen.isnan(), world.action_spec.denormalize(torch.zeros_like(chosen)), chosen)
+        action = world.action_spec.clamp(chosen)
         actions.append(action[0])
         # A seed per frame: one for all would draw the same noise in worlds that know no position.
         state = world.step(state, action, seed=None if generator is None else int(torch.randint(2**31, (), generator=generator)))
@@ -67,11 +71,16 @@ class PolicyPlanner:
         proposed = propose_plan(self.world, state, self.make_policy(), horizon=self.horizon, seed=seed)
         if self.search is not None:
             return self.search.plan(state, seed=seed, initial=proposed)
+        cost = self.horizon * evaluations_per_frame(self.world)
         if self.objective is None:
-            return Plan(actions=proposed, score=float("nan"), num_evaluations=1)
+            return Plan(actions=proposed, score=float("nan"), num_evaluations=1, num_frame_evaluations=cost)
         with torch.no_grad():
             score = float(self.objective(widened(self.world.rollout(state, proposed[None], seed=seed))))
-        return Plan(actions=proposed, score=score, trace=(score,), num_evaluations=2)
+        plan = Plan(actions=proposed, score=score, trace=(score,), num_evaluations=2, num_frame_evaluations=2 * cost)
+        if math.isfinite(score):
+            return plan
+        message = "the policy's own future has no finite score; check that the state and the goal hold no NaN"
+        return replace(plan, score=-math.inf, status="not finite", message=message)
 
 
 class FlowPlanner:
@@ -139,7 +148,8 @@ class FlowPlanner:
             raise ValueError(f"{type(self.search).__name__} plans from one row at a time, and the state has {state.batch_size}")
         return [
             replace(
-                after if after.score > before.score else before,
+                # A planner that minds more than the score, such as one with constraints, is believed where its plan will do.
+                after if after.score > before.score or (after.status == "ok" and not isinstance(self.search, SearchPlanner)) else before,
                 trace=(*before.trace, *after.trace),
                 num_evaluations=before.num_evaluations + after.num_evaluations,
                 num_frame_evaluations=before.num_frame_evaluations + after.num_frame_evaluations,

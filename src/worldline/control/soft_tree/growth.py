@@ -14,7 +14,8 @@ from torch import Tensor
 
 from worldline.control.candidates import judged
 from worldline.control.gradient import Moments
-from worldline.control.search import BACKWARD, FORWARD, Search
+from worldline.control.heads import LazyHeads
+from worldline.control.search import FORWARD, Search
 from worldline.control.soft_tree.tree import Level, Tree
 from worldline.interfaces import Rollout, SelectableWorld, State, evaluations_per_frame
 
@@ -88,7 +89,7 @@ class Growth:
         """
         variables = [level.actions for level in tree.levels] if variables is None else variables
         levels, state, kept = [], None, []
-        passes = FORWARD + BACKWARD if torch.is_grad_enabled() else FORWARD
+        passes = FORWARD + self.search.backward if torch.is_grad_enabled() else FORWARD
         if not self.selectable:
             levels = self._whole_paths(tree, variables, passes)
         else:
@@ -108,10 +109,11 @@ class Growth:
         """(N,) scores of the paths of some leaves; minus infinity where not finite."""
         nodes = [index[leaves] for index in tree.paths()]
         latents = torch.cat([level.latents[:, index] for level, index in zip(tree.levels, nodes, strict=True)], dim=2)
-        heads = {
-            name: torch.cat([level.heads[name][:, index] for level, index in zip(tree.levels, nodes, strict=True)], dim=2)
-            for name in tree.levels[0].heads
-        }
+
+        def along(*readings: Tensor) -> Tensor:
+            return torch.cat([value[:, index] for value, index in zip(readings, nodes, strict=True)], dim=2)
+
+        heads = LazyHeads([level.heads for level in tree.levels], along)
         decided = torch.cat([level.actions[index] for level, index in zip(tree.levels, nodes, strict=True)], dim=1)
         end = State(latent=latents[:, :, -1].flatten(0, 1), position=self.search.scorer.state.position + latents.shape[2])
         rollout = Rollout(latents=latents, actions=self.search.scorer.actions(decided), state=end, heads=heads)
@@ -167,13 +169,13 @@ class Growth:
             first = torch.zeros_like(level.parent)
             first[index.flip(0)] = torch.arange(len(index), device=index.device).flip(0)
             latents, heads = self._cut_out(whole, depth)
-            heads = {name: value[:, first] for name, value in heads.items()}
+            heads = LazyHeads([heads], lambda value, first=first: value[:, first])
             levels.append(replace(level, actions=variables[depth], latents=latents[:, first], heads=heads))
         return levels
 
-    def _cut_out(self, whole: tuple[Tensor, Mapping[str, Tensor], State], depth: int) -> tuple[Tensor, dict[str, Tensor]]:
+    def _cut_out(self, whole: tuple[Tensor, Mapping[str, Tensor], State], depth: int) -> tuple[Tensor, Mapping[str, Tensor]]:
         frames = self._frames(depth)
-        return whole[0][:, :, frames], {name: value[:, :, frames] for name, value in whole[1].items()}
+        return whole[0][:, :, frames], LazyHeads([whole[1]], lambda value: value[:, :, frames])
 
     def _frames(self, depth: int) -> slice:
         size = self.chunk * self.search.config.action_repeat
@@ -196,7 +198,7 @@ class Growth:
             state = self.world.select(state, (torch.arange(samples, device=rows.device)[:, None] * above + rows).flatten())
         spread = noise.expand(samples, count, *noise.shape[2:]).flatten(0, 1)[None]
         rollout = self.world.rollout(state, actions.repeat(samples, 1, 1), noise=spread)
-        heads = {name: value[0].unflatten(0, (samples, count)) for name, value in rollout.heads.items()}
+        heads = LazyHeads([rollout.heads], lambda value: value[0].unflatten(0, (samples, count)))
         return rollout.latents[0].unflatten(0, (samples, count)), heads, rollout.state
 
 
@@ -216,7 +218,7 @@ def detached(value: Any) -> Any:
     if isinstance(value, tuple | list):
         return type(value)(detached(item) for item in value)
     if isinstance(value, Mapping):
-        return {name: detached(item) for name, item in value.items()}
+        return LazyHeads([value], detached)
     if is_dataclass(value) and not isinstance(value, type):
         return replace(value, **{item.name: detached(getattr(value, item.name)) for item in fields(value)})
     return value

@@ -7,110 +7,22 @@ Shapes: N nodes or plans, D decisions, h decisions per chunk, A action component
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from worldline.control.candidates import Scorer, check_positive, widened
+from worldline.control.candidates import Scorer, widened
 from worldline.control.gradient import falling_rate
 from worldline.control.noise import Noise
 from worldline.control.planner import SearchPlanner
-from worldline.control.search import BACKWARD, FORWARD, Search, SearchConfig
+from worldline.control.search import FORWARD, Search
 from worldline.control.soft_tree.belief import Belief, effective_weights, grown_by_samples
+from worldline.control.soft_tree.config import SoftTreeConfig
 from worldline.control.soft_tree.growth import Growth, Proposal
-from worldline.control.soft_tree.rows import one_by_one
 from worldline.control.soft_tree.selection import best_below, chosen_nodes, proposed
 from worldline.control.soft_tree.tree import Tree
-from worldline.interfaces import Objective, Plan, Policy, Rollout, State, World
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SoftTreeConfig(SearchConfig):
-    """Settings of `SoftTree`, besides those of `SearchConfig`. Deviations and steps are in units of half the action bounds.
-
-    Attributes:
-        chunk: decisions per edge, h; divides the decisions of a plan.
-        num_roots: plans that the tree starts with.
-        width: nodes that are expanded in each round.
-        branching: children that each of them gets.
-        num_rounds: rounds of expansion and refinement.
-        max_leaves: leaves that survive a round, those of the highest posterior.
-        refine_steps: steps of Adam on every edge in each round, up the gradient of the root's soft value; 0 for a search by samples alone.
-        refine_leaves: leaves that are refined; the others are given up before the first step, since edges that they share move.
-        learning_rate: of these steps, falling on a half cosine to a twentieth.
-        max_move: how far a round may move an action.
-        gradient: "path": through whole paths, exact; "chunk": gradients stop at the nodes, so that an edge answers only for the frames of
-            its own chunk. The second is for worlds whose long gradients are noise and objectives that score every frame.
-        temperature: of the backup, in units of the objective; None: a share of the distance from the median leaf to the best.
-        temperature_share: that share.
-        effective_share: leaves that count as much as one another, in a search by samples alone, as a share of a round's branches, but
-            three at least; the temperature is chosen so, if it is None.
-        whole_share: share of a round's branches that are whole plans, from the root, in a search by samples alone.
-        wide_share: share of those whole plans that stay wide, so that a search that is sure can leave where all that is near is worse.
-        wide_std: their least deviation.
-        initial_std: deviation of the first proposals.
-        min_std: floor of the deviations of later ones.
-        exploration: weight of the bonus for nodes with few children.
-        prior_std: deviation of the normal prior over decisions, None for a uniform one.
-        clip: limit of the importance weights; 1 ignores them, None is exact and noisy.
-        num_finalists: leaves that are scored again, with fresh noise and by the verifying world, before one acts.
-        verify_samples: futures per finalist in that.
-
-    Raises:
-        ValueError: if a setting is out of range, or `chunk` does not divide the decisions.
-    """
-
-    chunk: int = 4
-    num_roots: int = 64
-    width: int = 8
-    branching: int = 4
-    num_rounds: int = 4
-    max_leaves: int = 48
-    refine_steps: int = 75
-    refine_leaves: int = 4
-    learning_rate: float = 0.2
-    max_move: float = math.inf
-    gradient: Literal["path", "chunk"] = "path"
-    temperature: float | None = None
-    temperature_share: float = 0.2
-    effective_share: float = 0.05
-    whole_share: float = 0.5
-    wide_share: float = 0.0
-    wide_std: float = 1.0
-    initial_std: float = 0.5
-    min_std: float = 0.001
-    exploration: float = 1.0
-    prior_std: float | None = 1.0
-    clip: float | None = 10.0
-    num_finalists: int = 4
-    verify_samples: int = 1
-
-    def __post_init__(self) -> None:
-        SearchConfig.__post_init__(self)
-        names = ("chunk", "num_roots", "width", "branching", "num_rounds", "max_leaves", "refine_leaves", "learning_rate", "max_move")
-        check_positive(**{name: getattr(self, name) for name in names})
-        names = ("temperature_share", "effective_share", "wide_std", "initial_std", "min_std", "num_finalists", "verify_samples")
-        check_positive(**{name: getattr(self, name) for name in names})
-        for name in ("temperature", "prior_std"):
-            if getattr(self, name) is not None:
-                check_positive(**{name: getattr(self, name)})
-        if self.num_decisions % self.chunk:
-            raise ValueError(f"chunk is {self.chunk} of {self.num_decisions} decisions; the number of decisions must be a multiple of it")
-        if self.refine_steps < 0 or self.exploration < 0:
-            raise ValueError(f"refine_steps and exploration must be at least 0, got {self.refine_steps} and {self.exploration}")
-        if not (0 < self.whole_share <= 1 and 0 <= self.wide_share <= 1):
-            raise ValueError(f"whole_share is {self.whole_share} and wide_share {self.wide_share}; give shares, the first above 0")
-        if self.clip is not None and self.clip < 1:
-            raise ValueError(f"clip is {self.clip}; it must be at least 1, or None")
-        if self.gradient not in ("path", "chunk"):
-            raise ValueError(f'gradient is {self.gradient!r}; choose "path" or "chunk"')
-
-    @property
-    def depth(self) -> int:
-        """Edges of a path."""
-        return self.num_decisions // self.chunk
+from worldline.interfaces import Objective, Plan, Policy, Rollout, State, World, evaluations_per_frame
 
 
 class SoftTree(SearchPlanner[SoftTreeConfig]):
@@ -155,20 +67,24 @@ class SoftTree(SearchPlanner[SoftTreeConfig]):
         super().__init__(world, objective, config, noise=noise, policy=policy)
         self.value = value
         self.verify_world = verify_world or world
-        self._tree: Tree | None = None
+        self._keep: Callable[[Tree], None] = _forget  # a tree holds all that was imagined for it: it stays where it is asked for alone
 
     def num_passes(self) -> int:
         """See `SearchPlanner.num_passes`; an upper limit, as if nothing were shared."""
         config = self.config
         grown = config.num_roots + (config.num_rounds - 1) * config.width * config.branching
-        refined = config.num_rounds * config.refine_leaves * ((FORWARD + BACKWARD) * config.refine_steps + 1) if config.refine_steps else 0
-        return grown + refined + (config.num_finalists + _ALWAYS_FINALISTS) * config.verify_samples
+        refined = config.refine_leaves * (self._passes_of_a_step() * config.refine_steps + 1) if config.refine_steps else 0
+        return grown + config.num_rounds * refined + (config.num_finalists + _ALWAYS_FINALISTS) * config.verify_samples
 
     def grow(self, state: State, *, seed: int | None = None, initial: Tensor | None = None) -> tuple[Plan, Tree | None]:
         """The plan from `state`, batch 1, and the tree that it was found in; None if the budget did not pay for one. See `plan`."""
-        plan = self.plan(state, seed=seed, initial=initial)
-        tree, self._tree = self._tree, None
-        return plan, tree
+        kept: list[Tree] = []
+        self._keep = kept.append
+        try:
+            plan = self.plan(state, seed=seed, initial=initial)
+        finally:
+            self._keep = _forget
+        return plan, kept[-1] if kept else None
 
     def plan_many(
         self, state: State, *, seed: int | None = None, initial: Tensor | None = None, max_frame_evaluations: int | None = None
@@ -180,7 +96,7 @@ class SoftTree(SearchPlanner[SoftTreeConfig]):
         """
         if state.batch_size == 1:
             return super().plan_many(state, seed=seed, initial=initial, max_frame_evaluations=max_frame_evaluations)
-        return one_by_one(self, state, seed=seed, initial=initial, max_frame_evaluations=max_frame_evaluations)
+        return self._one_by_one(state, seed=seed, initial=initial, max_frame_evaluations=max_frame_evaluations)
 
     def search(self, search: Search) -> list[Plan]:
         """Grow a tree, verify the finalists, and return the best."""
@@ -191,7 +107,8 @@ class SoftTree(SearchPlanner[SoftTreeConfig]):
         growth = Growth(search, config.chunk, noise, self.value, cut=config.gradient == "chunk")
         reserve = min(self._verification_cost(search), int(search.budget // 4) if math.isfinite(search.budget) else 2**62)
         tree = self._rooted(search, growth, reserve)
-        self._tree = tree
+        if tree is not None:
+            self._keep(tree)
         if tree is None or not tree.scores.isfinite().any():
             return search.finish()
         unrefined = search.best, search.best_score
@@ -216,7 +133,7 @@ class SoftTree(SearchPlanner[SoftTreeConfig]):
             if len(tree.scores) > config.max_leaves:
                 tree = tree.pruned(_best_leaves(tree, config.max_leaves))
             tree = self._tempered(tree)
-        self._tree = tree
+        self._keep(tree)
         return self._verified(search, tree, unrefined[0])
 
     def _rooted(self, search: Search, growth: Growth, reserve: int) -> Tree | None:
@@ -265,7 +182,7 @@ class SoftTree(SearchPlanner[SoftTreeConfig]):
         tree = tree.pruned(_best_leaves(tree, config.refine_leaves))
         total = max(1, config.num_rounds * config.refine_steps - 1)
         start = [level.actions for level in tree.levels]
-        price = (FORWARD + BACKWARD) * self._price(growth, tree)
+        price = (FORWARD + search.backward) * self._price(growth, tree)
         taken = 0
         for _ in range(config.refine_steps):
             if not search.pays_for(price * 4 // 3, reserve=reserve):
@@ -355,7 +272,12 @@ class SoftTree(SearchPlanner[SoftTreeConfig]):
     def _verification_cost(self, search: Search) -> int:
         config = self.config
         per_plan = search.frame_cost // config.num_samples * config.verify_samples
-        return (config.num_finalists + _ALWAYS_FINALISTS) * per_plan * _passes(self.verify_world) // _passes(self.world)
+        return (
+            (config.num_finalists + _ALWAYS_FINALISTS)
+            * per_plan
+            * evaluations_per_frame(self.verify_world)
+            // evaluations_per_frame(self.world)
+        )
 
     def _verified(self, search: Search, tree: Tree, unrefined: Tensor) -> list[Plan]:
         """The best of the finalists under fresh noise in the verifying world; without the budget for that, the best that was scored."""
@@ -390,8 +312,8 @@ def _best_leaves(tree: Tree, count: int) -> Tensor:
     return tree.scores.topk(min(count, len(tree.scores))).indices
 
 
-def _passes(world: World) -> int:
-    return int(getattr(world, "evaluations_per_frame", 1))
+def _forget(tree: Tree) -> None:
+    """A tree that nobody asked for."""
 
 
 _ALWAYS_FINALISTS = 3  # the best plan that no gradient has moved, the best of all, and the posterior's mean

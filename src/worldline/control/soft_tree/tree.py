@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from worldline.control.gradient import Moments
+from worldline.control.heads import LazyHeads
 from worldline.interfaces import World
 
 
@@ -53,7 +54,7 @@ class Level:
             **{name: getattr(self, name)[index] for name in _ROWS},
             moments=Moments(**{item.name: getattr(self.moments, item.name)[index] for item in fields(Moments)}),
             latents=self.latents[:, index],
-            heads={name: value[:, index] for name, value in self.heads.items()},
+            heads=LazyHeads([self.heads], lambda value: value[:, index]),
         )
 
     def joined(self, other: "Level") -> "Level":
@@ -63,7 +64,7 @@ class Level:
             **{name: torch.cat([getattr(self, name), getattr(other, name)]) for name in _ROWS},
             moments=Moments(**{name: torch.cat(pair) for name, pair in pairs.items()}),
             latents=torch.cat([self.latents, other.latents], dim=1),
-            heads={name: torch.cat([value, other.heads[name]], dim=1) for name, value in self.heads.items()},
+            heads=LazyHeads([self.heads, other.heads], lambda *values: torch.cat(values, dim=1)),
         )
 
 
