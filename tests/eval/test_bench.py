@@ -2,6 +2,9 @@ import pytest
 import torch
 
 from worldline.eval import bench
+from worldline.scale import fast_bfloat16
+
+KIND = "bf16" if fast_bfloat16() else "float32"
 
 
 def test_training_is_taken_apart_and_a_compiler_that_fails_costs_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -15,7 +18,7 @@ def test_training_is_taken_apart_and_a_compiler_that_fails_costs_nothing_else(mo
     assert figures["batch"] == "2 x 4 frames x 16 tokens"
     assert figures["compiled (broken)"] == "failed: RuntimeError: no compiler here"
     for prefix in ("", "compiled (works): "):
-        assert figures[f"{prefix}share of the bf16 matrix peak"] > 0
+        assert figures[f"{prefix}share of the {KIND} matrix peak"] > 0
         assert figures[f"{prefix}frames per second"] == pytest.approx(8 / figures[f"{prefix}seconds per step"])
         for part in ("loss", "gradient", "clipping", "AdamW", "Muon"):
             assert figures[f"{prefix}ms of a step: {part}"] > 0
@@ -29,7 +32,7 @@ def test_plain_training_on_the_processor_is_only_timed() -> None:
     figures = bench.bench_train(size="nano", batch_size=1, num_frames=2, repetitions=1, muon=False)
     assert list(figures) == [
         "size", "parameters", "threads", "batch", "optimizer", "seconds per step", "frames per second", "GFLOP per frame", "GFLOP/s",
-        "bf16 matrix peak, GFLOP/s", "share of the bf16 matrix peak",
+        f"{KIND} matrix peak, GFLOP/s", f"share of the {KIND} matrix peak",
     ]  # fmt: skip
 
 

@@ -3,7 +3,15 @@ import torch
 from torch import nn
 from torch.optim import AdamW, Muon
 
-from worldline.train.optimizers import build_optimizers, muon_parameters, optimizer_tensors, restore_optimizers, scale_learning_rates
+from worldline.train.optimizers import (
+    Float32Muon,
+    build_optimizers,
+    muon_parameters,
+    optimizer_tensors,
+    orthogonalized,
+    restore_optimizers,
+    scale_learning_rates,
+)
 
 
 class Input(nn.Linear):
@@ -93,3 +101,35 @@ def test_momenta_come_back_by_name_and_later_ones_are_forgotten() -> None:
     assert all(torch.equal(found[name], saved[name]) for name in saved)
     restore_optimizers(optimizers, model, {})
     assert not optimizer_tensors(optimizers, model)
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (128, 48), (48, 128)])
+def test_muon_in_float32_is_torchs_up_to_rounding_and_shares_its_state(shape: tuple[int, int]) -> None:
+    start, gradients = torch.randn(shape), torch.randn(5, *shape)
+    found = []
+    for kind in (Muon, Float32Muon):
+        weight = nn.Parameter(start.clone())
+        optimizer = kind([weight], lr=0.02, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
+        for gradient in gradients:
+            weight.grad = gradient.clone()
+            optimizer.step()
+        found.append((weight.detach() - start, optimizer.state[weight]))
+    (expected, torchs), (moved, ours) = found
+    assert (moved - expected).norm() < 0.02 * expected.norm()
+    assert torchs.keys() == ours.keys()
+    assert torch.allclose(torchs["momentum_buffer"], ours["momentum_buffer"], atol=1e-6)
+
+
+def test_an_orthogonalized_matrix_has_singular_values_near_one_and_its_own_vectors() -> None:
+    matrix = torch.randn(40, 96)
+    found = orthogonalized(matrix, (3.4445, -4.775, 2.0315), 5, 1e-7)
+    assert 0.5 < torch.linalg.svdvals(found).min() < torch.linalg.svdvals(found).max() < 1.3
+    left, _, right = torch.linalg.svd(matrix, full_matrices=False)
+    seen = left.T @ found @ right.T
+    assert (seen - seen.diag().diag()).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("is_fast", [True, False])
+def test_where_bfloat16_is_emulated_muon_runs_in_float32(is_fast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worldline.train.optimizers.fast_bfloat16", lambda device: is_fast)
+    assert type(build(Network())[1]) is (Muon if is_fast else Float32Muon)

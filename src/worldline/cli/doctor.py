@@ -22,6 +22,7 @@ from worldline.cli.arguments import Doctor
 from worldline.cli.report import Report
 from worldline.data import read_video, write_video
 from worldline.eval.bench import matrix_peak
+from worldline.scale import bfloat16_instructions
 
 _OLDEST_PYTHON = (3, 11)
 _NEEDED = ("torch", "av", "numpy", "safetensors", "huggingface-hub", "tyro", "gymnasium", "pyarrow", "rich")
@@ -94,22 +95,14 @@ def _processor() -> Iterator[Finding]:
         name="processor", verdict="ok", detail=f"{platform.machine()}, {usable} cores, {torch.get_num_threads()} threads used by torch"
     )
     capability = torch.backends.cpu.get_cpu_capability()
-    flags = _cpu_flags()
-    bf16 = [name for name in ("avx512_bf16", "amx_bf16", "bf16") if name in flags]
-    slow = "; no fast bfloat16, so training is slower" if flags and not bf16 else ""
+    bf16 = bfloat16_instructions()
+    slow = "" if bf16 else "; none for bfloat16, so training computes in float32 and takes up to twice as long"
     yield Finding(name="instructions", verdict="note" if slow else "ok", detail=f"{capability} {' '.join(bf16)}".strip() + slow)
     if torch.cuda.is_available():
         names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
         yield Finding(name="cuda", verdict="ok", detail=", ".join(names))
     else:
         yield Finding(name="cuda", verdict="note", detail="none; everything runs on the processor, large worlds slowly")
-
-
-def _cpu_flags() -> set[str]:
-    """The processor's instruction sets as Linux names them; empty elsewhere."""
-    path = Path("/proc/cpuinfo")
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
-    return {flag for line in lines if line.startswith(("flags", "Features")) for flag in line.partition(":")[2].split()}
 
 
 def _memory() -> Iterator[Finding]:

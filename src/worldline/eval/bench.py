@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from worldline.dynamics import Dynamics, ShortcutConfig, ShortcutObjective, Size, advance, dynamics_config
 from worldline.eval.bench_gpu import captured, compile_in_place, kernel_figures, kernels, laps, synchronise, timings, why
 from worldline.interfaces import ActionSpec, Batch, State
-from worldline.scale import tune_allocator
+from worldline.scale import fast_bfloat16, tune_allocator
 from worldline.tokenizer import TokenizerConfig
 from worldline.train.optimizers import build_optimizers
 from worldline.world import World, WorldConfig
@@ -175,13 +175,15 @@ def bench_train(
         with FlopCounterMode(display=False) as counter:
             training.learn()
         training.step()
-        peak = matrix_peak(torch.bfloat16, device=device)
+        quick = fast_bfloat16(device)
+        kind, dtype = ("bf16", torch.bfloat16) if quick else ("float32", torch.float32)
+        peak = matrix_peak(dtype, device=device)
         seconds = training.seconds(repetitions)
     except torch.OutOfMemoryError as error:
         raise ValueError(
             f"a step on {batch_size} windows of {num_frames} frames does not fit into the GPU; give a smaller --batch"
         ) from error
-    peak = max(peak, matrix_peak(torch.bfloat16, device=device))
+    peak = max(peak, matrix_peak(dtype, device=device))
     flops = counter.get_total_flops()
     figures: dict[str, Any] = {
         "size": size,
@@ -190,8 +192,8 @@ def bench_train(
         "batch": f"{batch_size} x {num_frames} frames x {training.num_tokens} tokens",
         "optimizer": "Muon and AdamW" if muon else "AdamW",
         **_speed(seconds, batch_size * num_frames, flops),
-        "bf16 matrix peak, GFLOP/s": peak / 1e9,
-        "share of the bf16 matrix peak": flops / seconds / peak,
+        f"{kind} matrix peak, GFLOP/s": peak / 1e9,
+        f"share of the {kind} matrix peak": flops / seconds / peak,
     }
     if on_gpu:
         figures["most GPU memory, GB"] = torch.cuda.max_memory_allocated(device) / 1e9
@@ -203,7 +205,7 @@ def bench_train(
             compiled = _Training(size, batch_size, num_frames, muon=muon, device=device)
             found = {"seconds of the first step": compiled.compile(mode)}
             seconds = compiled.seconds(repetitions)
-            found |= {**_speed(seconds, batch_size * num_frames, flops), "share of the bf16 matrix peak": flops / seconds / peak}
+            found |= {**_speed(seconds, batch_size * num_frames, flops), f"share of the {kind} matrix peak": flops / seconds / peak}
             found |= compiled.breakdown(seconds, repetitions) if profiled else {}
             figures |= {f"compiled ({mode}): {name}": value for name, value in found.items()}
         except Exception as error:  # compilers fail in many ways, and the figures above are good without
@@ -237,7 +239,7 @@ class _Training:
         return time.perf_counter() - began
 
     def forward(self) -> None:
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=fast_bfloat16(self.device)):
             terms = self.objective.loss(self.batch)
         self.total = torch.stack(list(terms.values())).sum()
 
@@ -269,7 +271,7 @@ class _Training:
     def breakdown(self, seconds_per_step: float, repetitions: int) -> dict[str, Any]:
         """Milliseconds of the parts of a step, and what its kernels do; with the reason if the profiler fails."""
         parts: dict[str, Callable[[], Any]] = {"loss": self.forward, "gradient": self.backward, "clipping": self.clip}
-        parts |= {type(optimizer).__name__: optimizer.step for optimizer in self.optimizers}
+        parts |= {type(optimizer).__name__.removeprefix("Float32"): optimizer.step for optimizer in self.optimizers}
         found = laps(parts | {"forgetting gradients": self.forget}, repetitions, self.device)
         figures: dict[str, Any] = {f"ms of a step: {name}": seconds * 1e3 for name, seconds in found.items()}
 

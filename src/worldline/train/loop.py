@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from worldline.interfaces import Batch, BatchSource, Trainable
-from worldline.scale import load_latest, save_checkpoint, tune_allocator
+from worldline.scale import fast_bfloat16, load_latest, save_checkpoint, tune_allocator
 from worldline.train.balance import LossBalance
 from worldline.train.ema import WeightAverage
 from worldline.train.guard import SpikeGuard, TrainingDivergedError
@@ -45,7 +45,7 @@ class TrainConfig:
         weight_decay: decoupled, for parameters of two and more dimensions.
         clip_norm: largest gradient norm; None does not clip.
         ema_decay: length of the weight average; 0 switches it off.
-        bf16: run the model under bfloat16 autocast.
+        bf16: run the model under bfloat16 autocast, on processors and GPUs that have instructions for it.
         balance: divide each loss term by its running RMS.
         loss_weights: factor per loss term, 1 where not named.
         checkpoint_every_steps: most steps that a crash may cost.
@@ -248,12 +248,13 @@ class _Run:
         """Train until the next row of the log."""
         config, state = self.config, self.state
         accepted: list[StepResult] = []
+        bf16 = config.bf16 and fast_bfloat16(state.device)
         busy_seconds, frames_before = 0.0, state.num_frames
         while True:
             began = time.perf_counter()
             factor = learning_rate_factor(state.step, self.progress, warmup_steps=config.warmup_steps, decay_fraction=config.decay_fraction)
             batch = to_device(next(batches), state.device)
-            result = state.advance(batch, rate_factor=factor, clip_norm=config.clip_norm, bf16=config.bf16)
+            result = state.advance(batch, rate_factor=factor, clip_norm=config.clip_norm, bf16=bf16)
             busy_seconds += time.perf_counter() - began
             if result.accepted:
                 accepted.append(result)
