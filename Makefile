@@ -15,7 +15,7 @@ export VIDEO
 .DELETE_ON_ERROR:
 
 help: ## show this help
-	@echo "worldline: show it a video, get a world you can step, edit, differentiate and plan in"
+	@echo "worldline: show it a video, get a world you can step, differentiate and plan in"
 	@echo
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
 

@@ -1,4 +1,4 @@
-"""worldline: show it a video, get a world you can step, edit, differentiate and plan in."""
+"""worldline: show it a video, get a world you can step, differentiate and plan in."""
 
 import importlib
 from typing import TYPE_CHECKING, Any

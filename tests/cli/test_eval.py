@@ -3,6 +3,7 @@
 import json
 import shlex
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -187,3 +188,48 @@ def test_video_in_which_nothing_moves_is_measured_to_the_page(
     gain = figures_of(report)["video", "gain over copy last frame at frame 1"]
     assert gain["interval"] is None
     assert main(["eval", *words, "--prompt-frames", "1"]) == 0
+
+
+def test_one_episode_says_nothing_of_others(world_folder: Path, store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [str(world_folder), "--data", str(store), "--sources", "square_1", "--suite", "video", *SMALL, "--out", str(tmp_path)]
+    report = measured(capsys, words)
+    gain = figures_of(report)["video", "gain over copy last frame at frame 1"]
+    assert gain["interval"] is None
+    assert gain["num_windows"] > 1
+    assert "random frame" not in figures_of(report)["video", "PSNR at frame 1"]["floors"], "another frame of one episode is no floor"
+
+
+def test_where_nothing_could_be_measured_it_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def missing() -> None:
+        raise ImportError('two_room needs stable-worldmodel: pip install "it"')
+
+    monkeypatch.setitem(TASKS, "two_room", replace(TASKS["two_room"], make=missing))
+    words = [
+        "eval",
+        "simulator",
+        "--suite",
+        "control",
+        "--environments",
+        "two_room",
+        "--pairs",
+        "1",
+        "--seeds",
+        "1",
+        "--out",
+        str(tmp_path),
+    ]
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert "nothing was measured" in error
+    assert "stable-worldmodel" in error
+    assert (tmp_path / "index.html").is_file()
+
+
+def test_a_world_of_many_domains_is_measured_in_that_of_the_environment(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small = ["--pairs", "1", "--seeds", "1", "--offsets", "6", "--budgets", "40", "--out", str(tmp_path)]
+    report = measured(capsys, ["tiny", "--suite", "control", "--environments", "push", *small])
+    assert report["suites"]["control"]["figures"]
+    assert main(["eval", "tiny", "--suite", "control", "--environments", "pusht", *small]) == 2
+    assert "say with --domain" in capsys.readouterr().err

@@ -49,7 +49,7 @@ def test_the_table_has_the_floors(run: Path, videos: Path, capsys: pytest.Captur
     assert main(command(videos, run)) == 0
     shown = capsys.readouterr().out
     assert all(floor in shown for floor in ("copy last frame", "random frame", "linear extrapolation"))
-    assert "95 % interval" in shown
+    assert "no interval: one held-out episode" in shown
 
 
 def test_a_run_can_be_predicted_with_by_its_folder(run: Path, videos: Path, tmp_path: Path) -> None:

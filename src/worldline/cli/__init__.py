@@ -36,7 +36,7 @@ _COMMANDS: dict[str, type] = {
     "bench": Bench,
     "doctor": Doctor,
 }
-_DESCRIPTION = "Show it a video. Get a world you can step, edit, differentiate and plan in. `worldline COMMAND --help` says more."
+_DESCRIPTION = "Show it a video. Get a world you can step, differentiate and plan in. `worldline COMMAND --help` says more."
 _WRONG_USE = 2
 
 

@@ -62,8 +62,8 @@ def run(arguments: Eval) -> Report:
         measured = _measured(world, arguments, paths)
         code = frame_code_of(arguments.world, world)
         features = None if code is None else code.features
-    elif world is not None and arguments.domain is not None:
-        world = world.with_action_space(arguments.domain)
+    elif world is not None:
+        world = _of_environment(world, arguments)
     evaluation = evaluate(
         world,
         None if measured is None else measured.episodes,
@@ -76,6 +76,9 @@ def run(arguments: Eval) -> Report:
         progress=lambda text: print(text, file=sys.stderr),
     )
     page = write_evaluation(evaluation, arguments.out, title=arguments.world)
+    if not any(suite.figures for suite in evaluation.suites.values()):
+        reasons = "; ".join(f"{what}: {why}" for suite in evaluation.suites.values() for what, why in suite.not_measured.items())
+        raise ValueError(f"nothing was measured: {reasons}")
     return Report(figures=evaluation.to_dict(), text=_text(evaluation, page))
 
 
@@ -125,6 +128,20 @@ def _of_domain(world: World, domain: str | None, paths: tuple[Path, ...]) -> Wor
         domain = found.pop() if len(found) == 1 else None
         if domain not in spaces:
             raise ValueError(f"the data does not say which of the world's domains it is of; choose with --domain: {', '.join(spaces)}")
+    return world if domain is None else world.with_action_space(domain)
+
+
+def _of_environment(world: World, arguments: Eval) -> World:
+    """The world as it is in the environment that it acts in, where it knows several domains: as told, else by the environment's name."""
+    spaces, domain = world.config.action_spaces, arguments.domain
+    if domain is None and len(spaces) > 1:
+        found = set(arguments.environments) & spaces.keys()
+        if len(arguments.environments) != 1 or not found:
+            raise ValueError(
+                f"this world knows {len(spaces)} domains, so measure one environment at a time, and say with --domain which of them it is; "
+                f"{', '.join(sorted(spaces))}"
+            )
+        domain = found.pop()
     return world if domain is None else world.with_action_space(domain)
 
 

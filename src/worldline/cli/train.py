@@ -16,7 +16,7 @@ from worldline.data import EpisodeStore
 from worldline.envs.pusht.simulator import RATE_HZ as PUSHT_RATE_HZ
 from worldline.recipes import Recipe, TrainingInterruptedError, cars, collect_push, droid, push, read_cars, read_droid
 from worldline.recipes.folder import SourceConfig, folder, frame_skip_of, name_actions, read_source
-from worldline.recipes.measured import train_and_measure
+from worldline.recipes.measured import interval_in_words, train_and_measure
 from worldline.recipes.mirrored import with_mirror_images
 from worldline.recipes.push import FRAME_SKIP
 from worldline.recipes.recolored import with_other_colors
@@ -289,7 +289,6 @@ def _text(arguments: Train, figures: dict[str, Any]) -> str:
     ):
         after = f"+{(index + 1) / rollouts['rate_hz']:.2f} s" if rollouts["rate_hz"] else f"frame {index + 1}"
         rows.append([after, f"{psnr:.2f}", *(f"{values[index]:.2f}" for values in floors.values()), f"{gain:+.2f}", f"{ssim:.3f}"])
-    low, high = rollouts["gain_interval_db"]
     lines = [
         f"{figures['num_parameters']:,} parameters, trained on {figures['training']['num_frames']:,} frames. Measured on "
         f"{rollouts['num_windows']} windows of {held_out['num_sources']} held-out source(s) ({held_out['num_frames']:,} frames), "
@@ -297,13 +296,12 @@ def _text(arguments: Train, figures: dict[str, Any]) -> str:
         "",
         table(["after", "PSNR dB", *floors, "gain dB", "SSIM"], rows),
         "",
-        f"mean gain over copying the last frame: {rollouts['mean_gain_db']:+.2f} dB (95 % interval {low:+.2f} to {high:+.2f})",
+        f"mean gain over copying the last frame: {rollouts['mean_gain_db']:+.2f} dB "
+        + interval_in_words(rollouts, "gain_interval_db", "+"),
     ]
     if rollouts["shuffled_action_ratio"] is not None:
-        low, high = rollouts["shuffled_action_interval"]
-        lines.append(
-            f"shuffled-action ratio: {rollouts['shuffled_action_ratio']:.2f} ({low:.2f} to {high:.2f}); a world that ignores actions has 1"
-        )
+        ratio = f"shuffled-action ratio: {rollouts['shuffled_action_ratio']:.2f} "
+        lines.append(ratio + interval_in_words(rollouts, "shuffled_action_interval") + "; a world that ignores actions has 1")
     if "agent" in figures:
         agent = figures["agent"]
         frame = min(4, len(agent["distance_px"])) - 1

@@ -82,7 +82,7 @@ class Train:
         episodes: episodes to film, for the recipe push.
         policy: of these; mixture pushes carefully, broad also tries what a planner would: for worlds that are planned in;
             deft also puts the block in one place after another, with corrections: for policies that are to reach goals.
-        num_workers: threads that prepare batches.
+        num_workers: threads that prepare batches, and processes that film where a recipe films.
         seed: of the weights, the order of the data and the held-out sources.
         json: print the figures as one JSON object.
     """

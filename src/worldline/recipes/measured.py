@@ -18,6 +18,7 @@ from worldline.scale import read_json, write_whole
 from worldline.world import World
 
 NUM_WINDOWS = 128
+_FEWEST_EPISODES = 2
 
 
 def train_and_measure(
@@ -85,20 +86,28 @@ def _described(store: EpisodeStore) -> dict[str, Any]:
     return {"num_sources": len(store.sources), "num_episodes": len(store), "num_frames": store.num_frames}
 
 
+def interval_in_words(rollouts: Mapping[str, Any], name: str, sign: str = "") -> str:
+    """An interval of the report in brackets, with its sign for "+"; or why there is none."""
+    if rollouts.get("num_episodes", _FEWEST_EPISODES) < _FEWEST_EPISODES:
+        return "(no interval: one held-out episode says nothing of others)"
+    low, high = rollouts[name]
+    return f"(95 %: {low:{sign}.2f} to {high:{sign}.2f})"
+
+
 def _card(figures: Mapping[str, Any]) -> dict[str, str]:
     """The figures as the rows of a world's card."""
     rollouts, held_out = figures["rollouts"], figures["held_out"]
-    low, high = rollouts["gain_interval_db"]
     windows = f"{rollouts['num_windows']} windows of {held_out['num_sources']} held-out source(s)"
     rows = {
         "measured on": f"{windows}, {rollouts['prompt_frames']} frames of prompt",
         "PSNR of each predicted frame": _decibels(rollouts["world"]["psnr_db"]),
         "the same of copying the last frame": _decibels(rollouts["floors"]["copy last frame"]["psnr_db"]),
-        "mean gain over copying the last frame": f"{rollouts['mean_gain_db']:+.2f} dB (95 %: {low:+.2f} to {high:+.2f})",
+        "mean gain over copying the last frame": f"{rollouts['mean_gain_db']:+.2f} dB "
+        + interval_in_words(rollouts, "gain_interval_db", "+"),
     }
     if rollouts["shuffled_action_ratio"] is not None:
-        low, high = rollouts["shuffled_action_interval"]
-        rows["shuffled-action ratio (1: actions are ignored)"] = f"{rollouts['shuffled_action_ratio']:.2f} (95 %: {low:.2f} to {high:.2f})"
+        ratio = f"{rollouts['shuffled_action_ratio']:.2f} "
+        rows["shuffled-action ratio (1: actions are ignored)"] = ratio + interval_in_words(rollouts, "shuffled_action_interval")
     if "block" in figures:
         block = figures["block"]
         world, copy = (

@@ -107,7 +107,8 @@ class Suite:
 def pooled(
     function: Callable[[Tensor], Tensor], values: Tensor, clusters: Tensor, *, unbiased: bool = False
 ) -> list[tuple[float, tuple[float, float] | None]]:
-    """Figures that are functions of means, with their intervals; None where the figure, or every resample of it, is not finite.
+    """Figures that are functions of means, with their intervals; None where the figure, or every resample of it, is not finite, and where
+    there is only one episode, which says nothing of others.
 
     Resamples in which the figure is undefined, such as those in which nothing moves, say nothing of it and are left out.
 
@@ -122,6 +123,8 @@ def pooled(
     if unbiased:
         resamples = (resamples - resamples.mean(0) + exact).clamp_min(0)
     columns = resamples.reshape(len(resamples), -1).T
+    if len(clusters.unique()) < 2:
+        return [(float(value), None) for value in exact.reshape(-1)]
     return [(float(value), _interval(value, column)) for value, column in zip(exact.reshape(-1), columns, strict=True)]
 
 

@@ -82,7 +82,7 @@ def _floors(windows: Windows) -> dict[str, Tensor]:
     floors = {_COPY: copy_last(windows.prompt, num_frames)}
     if windows.prompt.shape[1] > 1:
         floors["linear extrapolation"] = linear_extrapolation(windows.prompt, num_frames)
-    if len(windows) > 1:
+    if windows.num_episodes > 1:
         floors["random frame"] = random_frames(windows.prompt, num_frames)
     return floors
 
