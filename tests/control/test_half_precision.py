@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from worldline.control import Constrained, ConstrainedConfig, SearchConfig, SearchPlanner
-from worldline.control.actor import Actor, RecentFrames
+from worldline.control.actor import Actor, PreferenceConfig, RecentFrames, WindowConfig, train_by_gradients, train_by_preference
 from worldline.control.amortised import (
     FlowPlanner,
     FlowPolicyConfig,
@@ -18,7 +18,7 @@ from worldline.control.amortised import (
 )
 from worldline.dynamics import DynamicsConfig, SamplerConfig
 from worldline.envs import Prompts, WorldEnv
-from worldline.interfaces import ActionSpec, Rollout, backward_passes, evaluations_per_frame
+from worldline.interfaces import ActionSpec, Rollout, State, backward_passes, evaluations_per_frame
 from worldline.reward import Effort, FramesToGoal, GoalLatent, GoalPicture, TemporalDistance, TemporalDistanceConfig
 from worldline.testing import PointMassWorld
 from worldline.tokenizer import TokenizerConfig
@@ -167,3 +167,22 @@ def test_planning_around_recent_frames_costs_what_it_costs_inside(world: World) 
     planner, config = SMALL[1]
     plan = planner(recent, GoalLatent(goal_of(world, video).repeat(2, 1)), config).plan(state, seed=0, max_frame_evaluations=6 * 4 * 7)
     assert plan.num_evaluations == 7
+
+
+@each_dtype
+@pytest.mark.parametrize("by_gradients", [True, False])
+def test_policies_are_trained_in_float32_inside(by_gradients: bool, dtype: torch.dtype, world: World) -> None:
+    half, videos = cast(world, dtype), torch.rand(2, 4, 3, 16, 16)
+    goal, states = goal_of(world, videos[0]), half.prompt(videos)
+
+    def contexts(count: int, generator: torch.Generator) -> State:
+        return half.select(states, torch.arange(count) % 2)
+
+    if by_gradients:
+        trained = train_by_gradients(half, contexts, GoalLatent(goal), WindowConfig(num_updates=2, batch_size=4, window=2))
+    else:
+        config = PreferenceConfig(num_rollouts=2, batch_size=4, horizon=3)
+        trained = train_by_preference(half, contexts, GoalLatent(goal), config)
+    assert all(parameter.dtype == torch.float32 and parameter.isfinite().all() for parameter in trained.actor.parameters())
+    assert len(set(trained.imagined)) == 2
+    assert all(round(reward, 2) != reward for reward in trained.imagined), "more than two digits"

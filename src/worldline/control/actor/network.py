@@ -1,6 +1,6 @@
 """The actor: a small network on latents.
 
-May import: torch, `control.heads` and `worldline.interfaces`. Refuses to know: how they are trained.
+May import: torch, `worldline.interfaces` and files of `control`. Refuses to know: how they are trained.
 
 Shapes: B batch, S tokens, C channels, A action components.
 """
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from worldline.control.candidates import widened
 from worldline.control.heads import LazyHeads
 from worldline.interfaces import ActionSpec, Rollout, State
 
@@ -92,9 +93,12 @@ class Actor(nn.Module):
 
 
 def one_frame_rollout(state: State, actions: Tensor) -> Rollout:
-    """The step that `actions` (B, A) led to `state` as a rollout of one sample and one frame, which an objective scores as a reward."""
+    """The step that `actions` (B, A) led to `state` as a rollout of one sample and one frame, which an objective scores as a reward.
+
+    Latents are float32 at least, as planners show them to objectives.
+    """
     heads = LazyHeads([state.heads], lambda value: value[None, :, None])
-    return Rollout(latents=state.latent[None, :, None], actions=actions[:, None], state=state, heads=heads)
+    return widened(Rollout(latents=state.latent[None, :, None], actions=actions[:, None], state=state, heads=heads))
 
 
 def small_network(inputs: int, width: int, outputs: int) -> nn.Sequential:

@@ -128,8 +128,8 @@ def imagine(
     latents, actions, rewards = [state.latent], [], []
     for _ in range(config.horizon):
         means = actor.means(state.latent)
-        drawn = means + actor.deviations() * torch.randn(means.shape, generator=generator, dtype=means.dtype)
-        noise = torch.randn(len(means), *world.noise_shape, generator=generator, dtype=means.dtype)
+        drawn = means + actor.deviations() * torch.randn(means.shape, generator=generator, dtype=means.dtype).to(means.device)
+        noise = torch.randn(len(means), *world.noise_shape, generator=generator, dtype=means.dtype).to(means.device)
         action = actor.to_environment(drawn)
         state = world.step(state, action, noise=noise)
         latents.append(state.latent)

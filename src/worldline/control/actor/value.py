@@ -33,8 +33,7 @@ class Critic(nn.Module):
 
     def forward(self, latents: Tensor) -> Tensor:
         """(B,) values."""
-        mean, std = self.mean.to(latents), self.std.to(latents)
-        return self.network(((latents - mean) / std).flatten(1)).squeeze(-1)
+        return self.network(((latents.to(self.mean) - self.mean) / self.std).flatten(1)).squeeze(-1)
 
 
 def lambda_returns(rewards: Tensor, values: Tensor, *, discount: float, decay: float) -> Tensor:
@@ -82,7 +81,7 @@ class Valuer:
         self.config = config
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            self.critic = Critic(actor).to(actor.mean.dtype)
+            self.critic = Critic(actor).to(actor.mean)
         self.slow = copy.deepcopy(self.critic).requires_grad_(False)
         self._optimizer = torch.optim.Adam(self.critic.parameters(), lr=config.rate)
 
@@ -146,7 +145,7 @@ def begin(world: World, contexts: Contexts, config: ActorConfig, *, seed: int, i
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         actor = Actor(tuple(seen.shape[1:]), world.action_spec, config, mean=seen.mean(0), std=seen.std(0))
-    return actor.to(seen.dtype), generator
+    return actor.to(seen.device, torch.promote_types(seen.dtype, torch.float32)), generator
 
 
 def falling_rate(optimizer: torch.optim.Optimizer, rate: float, share: float) -> None:

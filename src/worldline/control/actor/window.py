@@ -93,7 +93,7 @@ def train_by_gradients(
         earned = torch.stack(rewards)
         if not earned.requires_grad:
             raise ValueError("the score does not depend differentiably on the actions; use train_by_preference")
-        weights = discount ** torch.arange(config.window, dtype=earned.dtype)
+        weights = discount ** torch.arange(config.window, dtype=earned.dtype, device=earned.device)
         gain = ((earned * weights[:, None]).sum(0) + discount**config.window * valuer.slow(state.latent)).mean()
         if bool(gain.isfinite()):
             optimizer.zero_grad()
@@ -110,7 +110,7 @@ def train_by_gradients(
 def act_once(world: World, actor: Actor, state: State, generator: torch.Generator) -> tuple[State, Tensor]:
     """One frame under actions drawn from the actor, noise and all from the generator: (state after it, actions (B, A))."""
     means = actor.means(state.latent)
-    drawn = torch.randn(means.shape, generator=generator, dtype=means.dtype)
+    drawn = torch.randn(means.shape, generator=generator, dtype=means.dtype).to(means.device)
     action = actor.to_environment(means + actor.deviations() * drawn)
-    noise = torch.randn(len(means), *world.noise_shape, generator=generator, dtype=means.dtype)
+    noise = torch.randn(len(means), *world.noise_shape, generator=generator, dtype=means.dtype).to(means.device)
     return world.step(state, action, noise=noise), action

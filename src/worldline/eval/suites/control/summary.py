@@ -72,7 +72,7 @@ def trial_figures(
     interval = wilson_interval(share, num_pairs)
     figures = [Figure(name=f"{what}: success", value=share, interval=interval, floors=floors, sample=sample, note=note)]
     if broken := sum(bool(attempt.note) for attempt in values):
-        figures.append(Figure(name=f"{what}: attempts in which the simulation diverged", value=broken, sample=sample))
+        figures.append(Figure(name=f"{what}: attempts in which the simulation or the world diverged", value=broken, sample=sample))
     seconds = seconds_per_decision(values)
     if seconds is not None:
         figures.append(Figure(name=f"{what}: time of a decision", value=seconds, unit="s", sample=sample))
