@@ -3,7 +3,8 @@ rolls on, two that collide, one that is thrown. The physics is Box2D's (zlib lic
 
 Radii and speeds have PhyWorld's ranges in and (above) out of distribution: 0.7 to 1.5 m and 1 to 4 m/s, 1.6 to 2 m and 4.5 to 6 m/s.
 
-May import: interfaces, envs.simulator, envs.colors, envs.phrases, numpy, Box2D and cv2 (extra `sim-2d`). Refuses to know: clips, files.
+May import: interfaces, envs.simulator, envs.colors, envs.phrases, envs.rolling_balls, numpy, Box2D and cv2 (extra `sim-2d`). Refuses to
+know: clips, files.
 """
 
 import warnings
@@ -15,31 +16,15 @@ import numpy as np
 
 from worldline.envs.colors import COLORS
 from worldline.envs.phrases import article, sentence
+from worldline.envs.rolling_balls import OVERSAMPLING, STEPS_PER_FRAME, VIEW_M, Touches, add_ground, draw_ball
 from worldline.envs.simulator import Act, Attribute, Simulator, Value
 
 with warnings.catch_warnings():
     # Its generated wrapper lacks a `__module__`, and crashes where that warning is an error.
     warnings.simplefilter("ignore")
-    from Box2D import b2CircleShape, b2Contact, b2ContactListener, b2EdgeShape, b2FixtureDef, b2World
-
-VIEW_M = 12.0
-"""Side of the square that is seen; x to the right and y up from its lower left corner."""
+    from Box2D import b2CircleShape, b2FixtureDef, b2World
 
 FLOOR_M = 1.0
-_STEPS_PER_FRAME = 10
-_OVERSAMPLING = 4
-_SHIFT = 4  # fractional bits of a coordinate, for cv2
-
-
-class _Touches(b2ContactListener):
-    """What touched what since the last frame."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.names: set[frozenset[str]] = set()
-
-    def BeginContact(self, contact: b2Contact) -> None:
-        self.names.add(frozenset((contact.fixtureA.body.userData, contact.fixtureB.body.userData)))
 
 
 class Balls(Simulator):
@@ -68,7 +53,7 @@ class Balls(Simulator):
     def __init__(self) -> None:
         self._attributes: dict[str, Value] = {}
         self._world = b2World()
-        self._touches = _Touches()
+        self._touches = Touches()
         self._balls: list[tuple[Any, float]] = []
         self._happened: set[str] = set()
         self._events: dict[str, bool] = {}
@@ -82,7 +67,7 @@ class Balls(Simulator):
         radius, other = float(attributes["radius_m"]), float(attributes["other_radius_m"])
         speed, other_speed = float(attributes["speed_m_s"]), float(attributes["other_speed_m_s"])
         self._world = b2World(gravity=(0, -float(attributes["gravity_m_s2"]) if motion == "parabola" else 0), doSleep=False)
-        self._touches = _Touches()
+        self._touches = Touches()
         self._world.contactListener = self._touches
         self._balls = []
         if motion == "uniform":
@@ -92,8 +77,7 @@ class Balls(Simulator):
             self._add("ball", (radius + 0.2, height), (speed, 0.0), radius)
             self._add("other", (VIEW_M - other - 0.2, height), (-other_speed, 0.0), other)
         else:
-            ground = self._world.CreateStaticBody(userData="ground")
-            ground.CreateFixture(shape=b2EdgeShape(vertices=[(-100, FLOOR_M), (100, FLOOR_M)]), friction=0, restitution=0)
+            add_ground(self._world, "ground", FLOOR_M)
             self._add("ball", (radius + 0.2, 7 + 2.5 * where), (speed, 0.0), radius)
         self._happened = set()
         self._events = dict.fromkeys(self.event_names, False)
@@ -108,8 +92,8 @@ class Balls(Simulator):
     def step(self, action: np.ndarray | None) -> None:
         """See `Simulator.step`."""
         self._touches.names.clear()
-        for _ in range(_STEPS_PER_FRAME):
-            self._world.Step(1 / self.rate_hz / _STEPS_PER_FRAME, 10, 10)
+        for _ in range(STEPS_PER_FRAME):
+            self._world.Step(1 / self.rate_hz / STEPS_PER_FRAME, 10, 10)
         state = self.state()
         outside = [_outside(*state[start : start + 2], state[start + 4]) for start in (0, 5)[: len(self._balls)]]
         self._events = {
@@ -121,15 +105,13 @@ class Balls(Simulator):
 
     def render(self, size: int) -> np.ndarray:
         """See `Simulator.render`."""
-        side = size * _OVERSAMPLING
+        side = size * OVERSAMPLING
         picture = np.full((side, side, 3), COLORS[str(self._attributes["background_color"])], np.uint8)
         scale = side / VIEW_M
         if self._attributes["motion"] == "parabola":
             picture[round((VIEW_M - FLOOR_M) * scale) :] = COLORS["brown"]
         for (body, radius), color in zip(self._balls, ("ball_color", "other_color")):
-            center = [round(value * scale * 2**_SHIFT) for value in (body.position.x, VIEW_M - body.position.y)]
-            rgb = COLORS[str(self._attributes[color])]
-            cv2.circle(picture, center, round(radius * scale * 2**_SHIFT), rgb, cv2.FILLED, cv2.LINE_AA, _SHIFT)
+            draw_ball(cv2, picture, (body.position.x, body.position.y), radius, COLORS[str(self._attributes[color])])
         return cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA)
 
     def state(self) -> np.ndarray:

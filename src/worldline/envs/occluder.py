@@ -3,8 +3,8 @@
 The courses are those of the infant studies (Baillargeon, 1985, 1987), by mechanics alone: a ball that rolls on behind the screen, one that
 bounces there, one that comes back from a post, and two that meet. The state says where everything truly is, seen or not.
 
-May import: interfaces, envs.simulator, envs.colors, envs.phrases, envs.opencv, numpy, Box2D and cv2 (extra `sim-2d`). Refuses to know:
-clips, files.
+May import: interfaces, envs.simulator, envs.colors, envs.phrases, envs.opencv, envs.rolling_balls, numpy, Box2D and cv2
+(extra `sim-2d`). Refuses to know: clips, files.
 """
 
 import warnings
@@ -16,33 +16,17 @@ import numpy as np
 from worldline.envs.colors import COLORS
 from worldline.envs.opencv import import_opencv
 from worldline.envs.phrases import article, sentence
+from worldline.envs.rolling_balls import OVERSAMPLING, STEPS_PER_FRAME, VIEW_M, Touches, add_ground, draw_ball
 from worldline.envs.simulator import Act, Attribute, Simulator, Value
 
 with warnings.catch_warnings():
     # Its generated wrapper lacks a `__module__`, and crashes where that warning is an error.
     warnings.simplefilter("ignore")
-    from Box2D import b2CircleShape, b2Contact, b2ContactListener, b2EdgeShape, b2FixtureDef, b2PolygonShape, b2World
-
-VIEW_M = 12.0
-"""Side of the square that is seen; x to the right and y up from its lower left corner."""
+    from Box2D import b2CircleShape, b2FixtureDef, b2PolygonShape, b2World
 
 FLOOR_M = 1.5
 _POST_M = (0.6, 2.6)  # width and height of the post that a ball comes back from
 _OVERHANG_M = 0.3  # how much of the post looks out from behind the screen
-_STEPS_PER_FRAME = 10
-_OVERSAMPLING = 4
-_SHIFT = 4  # fractional bits of a coordinate, for cv2
-
-
-class _Touches(b2ContactListener):
-    """What touched what since the last frame."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.names: set[frozenset[str]] = set()
-
-    def BeginContact(self, contact: b2Contact) -> None:
-        self.names.add(frozenset((contact.fixtureA.body.userData, contact.fixtureB.body.userData)))
 
 
 class Occluder(Simulator):
@@ -76,7 +60,7 @@ class Occluder(Simulator):
         self._cv2 = import_opencv(self.extra)
         self._attributes: dict[str, Value] = {}
         self._world = b2World()
-        self._touches = _Touches()
+        self._touches = Touches()
         self._balls: list[Any] = []
         self._radius = 0.0
         self._screen = (0.0, 0.0, 0.0)
@@ -93,10 +77,9 @@ class Occluder(Simulator):
         center = VIEW_M / 2 + 0.5 * (where - 0.5)
         self._screen = (center - width / 2, center + width / 2, FLOOR_M + float(attributes["screen_height_m"]))
         self._world = b2World(gravity=(0, -float(attributes["gravity_m_s2"])), doSleep=False)
-        self._touches = _Touches()
+        self._touches = Touches()
         self._world.contactListener = self._touches
-        floor = self._world.CreateStaticBody(userData="floor")
-        floor.CreateFixture(shape=b2EdgeShape(vertices=[(-100, FLOOR_M), (100, FLOOR_M)]), friction=0, restitution=0)
+        add_ground(self._world, "floor", FLOOR_M)
         self._balls = []
         start, ground = self._radius + 0.2, FLOOR_M + self._radius
         if course == "bounces":
@@ -128,8 +111,8 @@ class Occluder(Simulator):
         """See `Simulator.step`."""
         self._touches.names.clear()
         was = self._hidden()
-        for _ in range(_STEPS_PER_FRAME):
-            self._world.Step(1 / self.rate_hz / _STEPS_PER_FRAME, 10, 10)
+        for _ in range(STEPS_PER_FRAME):
+            self._world.Step(1 / self.rate_hz / STEPS_PER_FRAME, 10, 10)
         hidden = self._hidden()
         touched = self._touches.names
         self._events = {
@@ -158,7 +141,7 @@ class Occluder(Simulator):
 
     def render(self, size: int) -> np.ndarray:
         """See `Simulator.render`."""
-        side = size * _OVERSAMPLING
+        side = size * OVERSAMPLING
         scale = side / VIEW_M
         picture = np.full((side, side, 3), COLORS[str(self._attributes["background_color"])], np.uint8)
         picture[round((VIEW_M - FLOOR_M) * scale) :] = COLORS["brown"]
@@ -170,9 +153,7 @@ class Occluder(Simulator):
         if self._attributes["course"] == "returns":
             box(self._post_left(), self._post_left() + _POST_M[0], FLOOR_M + _POST_M[1], COLORS["crimson"])
         for ball, color in zip(self._balls, ("ball_color", "other_color")):
-            center = [round(value * scale * 2**_SHIFT) for value in (ball.position.x, VIEW_M - ball.position.y)]
-            rgb = COLORS[str(self._attributes[color])]
-            self._cv2.circle(picture, center, round(self._radius * scale * 2**_SHIFT), rgb, self._cv2.FILLED, self._cv2.LINE_AA, _SHIFT)
+            draw_ball(self._cv2, picture, (ball.position.x, ball.position.y), self._radius, COLORS[str(self._attributes[color])])
         box(*self._screen, COLORS[str(self._attributes["screen_color"])])
         return self._cv2.resize(picture, (size, size), interpolation=self._cv2.INTER_AREA)
 

@@ -1,6 +1,6 @@
 """Push-T: a disc that goes where it is told and shoves a T-shaped block. Data from the real `gym-pusht`, collected on the spot.
 
-May import: recipes.recipe, envs, data, what they configure, rich. Refuses to know: how training works.
+May import: recipes.recipe, recipes.by_the_clock, envs, data, what they configure, rich. Refuses to know: how training works.
 """
 
 from dataclasses import replace
@@ -12,9 +12,9 @@ from rich.progress import track
 from worldline.data import EpisodeStore, concatenate_spec
 from worldline.dynamics import SamplerConfig, ShortcutConfig
 from worldline.envs.pusht import PolicyName, collect_pusht, pusht_action_spec
+from worldline.recipes.by_the_clock import dynamics_training, tokenizer_training
 from worldline.recipes.recipe import Recipe
 from worldline.tokenizer import TokenizerConfig
-from worldline.train import TrainConfig
 
 FRAME_SKIP = 4
 """Simulator steps of 0.1 s per frame: at 2.5 Hz a step is long enough for the disc to arrive where the action sends it."""
@@ -54,25 +54,8 @@ def _push(tokenizer_minutes: float, dynamics_minutes: float, late: int) -> Recip
         name="push",
         size="nano",
         tokenizer=TokenizerConfig(image_size=64, grid=4, latent_dim=32, width=128, num_layers=2, window=2),
-        tokenizer_training=TrainConfig(
-            steps=200_000,
-            duration_seconds=60 * tokenizer_minutes,
-            learning_rate=1e-3,
-            muon_learning_rate=1e-2,
-            warmup_steps=50,
-            decay_fraction=0.3,
-            sample_every_steps=500,
-        ),
-        dynamics_training=TrainConfig(
-            steps=200_000,
-            duration_seconds=60 * dynamics_minutes,
-            learning_rate=2e-3,
-            muon_learning_rate=1e-2,
-            warmup_steps=50,
-            decay_fraction=0.3,
-            loss_weights={"inverse": 0.05, "reward": 0.05},
-            sample_every_steps=1000,
-        ),
+        tokenizer_training=tokenizer_training(tokenizer_minutes),
+        dynamics_training=dynamics_training(dynamics_minutes, sample_every_steps=1000),
         shortcut=ShortcutConfig(metric_share=0.9, self_after=late, unroll_share=0.25, unroll_after=late),
         sampler=SamplerConfig(num_steps=1),
         tokenizer_batch=(16, 4),

@@ -1,7 +1,7 @@
 """Real recordings: robot arms without action labels (`droid`) and small cars with steering and throttle (`cars`).
 
-Both expect a folder laid out as described at their reader; nothing is downloaded. May import: recipes.recipe, data, and what they
-configure. Refuses to know: how training works.
+Both expect a folder laid out as described at their reader; nothing is downloaded. May import: recipes.recipe, recipes.by_the_clock, data,
+and what they configure. Refuses to know: how training works.
 """
 
 import csv
@@ -12,9 +12,9 @@ from pathlib import Path
 from worldline.data import EpisodeStore, read_folder, read_video
 from worldline.dynamics import SamplerConfig, ShortcutConfig
 from worldline.interfaces import Clip
+from worldline.recipes.by_the_clock import dynamics_training, tokenizer_training
 from worldline.recipes.recipe import Recipe
 from worldline.tokenizer import TokenizerConfig
-from worldline.train import TrainConfig
 
 
 def droid(*, tokenizer_minutes: float = 5, dynamics_minutes: float = 7) -> Recipe:
@@ -36,25 +36,8 @@ def droid(*, tokenizer_minutes: float = 5, dynamics_minutes: float = 7) -> Recip
             motion_weight=1.0,
             linear_path=True,
         ),
-        tokenizer_training=TrainConfig(
-            steps=200_000,
-            duration_seconds=60 * tokenizer_minutes,
-            learning_rate=1e-3,
-            muon_learning_rate=1e-2,
-            warmup_steps=50,
-            decay_fraction=0.3,
-            sample_every_steps=500,
-        ),
-        dynamics_training=TrainConfig(
-            steps=200_000,
-            duration_seconds=60 * dynamics_minutes,
-            learning_rate=2e-3,
-            muon_learning_rate=1e-2,
-            warmup_steps=50,
-            decay_fraction=0.3,
-            loss_weights={"inverse": 0.05, "reward": 0.05},
-            sample_every_steps=250,
-        ),
+        tokenizer_training=tokenizer_training(tokenizer_minutes),
+        dynamics_training=dynamics_training(dynamics_minutes, sample_every_steps=250),
         shortcut=ShortcutConfig(metric_share=0.9, self_share=0.0),
         sampler=SamplerConfig(num_steps=1),
         tokenizer_batch=(32, 2),
