@@ -91,6 +91,9 @@ def read_folder(
         raise VideoError(f"{folder}: none of its videos could be read: {report}")
 
 
+_LARGEST = torch.finfo(torch.float32).max
+
+
 class LabelError(ValueError):
     """A file of labels that does not hold what was asked of it; the message says where."""
 
@@ -105,13 +108,20 @@ def read_columns(path: str | Path, columns: Sequence[str]) -> Tensor:
     rows: list[list[float]] = []
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            missing = [column for column in columns if column not in (reader.fieldnames or ())]
+            reader = csv.reader(file)
+            names = next(reader, [])
+            missing = [column for column in columns if column not in names]
             if missing:
-                raise LabelError(f"{path}: no column {', '.join(missing)}; it has {', '.join(reader.fieldnames or ('none',))}")
+                raise LabelError(f"{path}: no column {', '.join(missing)}; it has {', '.join(names or ('none',))}")
+            places, num_blank = [names.index(column) for column in columns], 0
             for number, row in enumerate(reader):
-                values = [float(row[column] or "nan") for column in columns]
-                if not all(map(math.isfinite, values)):
+                if not row:  # allowed at the end, where it is no row
+                    num_blank += 1
+                    continue
+                if num_blank:
+                    raise LabelError(f"{path}: a blank line before row {number}; every frame needs a row")
+                values = [float(row[place] or "nan") if place < len(row) else math.nan for place in places]
+                if not all(abs(value) <= _LARGEST for value in values):
                     raise LabelError(f"{path}: row {number} holds {values} for {', '.join(columns)}; every frame needs finite numbers")
                 rows.append(values)
     except LabelError:

@@ -8,9 +8,11 @@ package, training.
 """
 
 import logging
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
@@ -95,22 +97,38 @@ def action_spec_of(root: str | Path) -> ActionSpec | None:
     if ACTION not in dataset.features:
         return None
     names = flat_names(dataset.features[ACTION].get("names"))
-    bounds = [stats for stats in dataset.statistics(ACTION) if {"min", "max"} <= stats.keys()]
-    if bounds:
-        low = torch.tensor([stats["min"] for stats in bounds], dtype=torch.float64).flatten(1).amin(0)
-        high = torch.tensor([stats["max"] for stats in bounds], dtype=torch.float64).flatten(1).amax(0)
-        return spec_from_range(low, high, names if len(names) == len(low) else ())
-    actions = [matrix_of(pq.read_table(path, columns=[ACTION]), ACTION) for path in sorted((dataset.root / "data").rglob("*.parquet"))]
+    try:
+        bounds = [stats for stats in dataset.statistics(ACTION) if {"min", "max"} <= stats.keys()]
+        if bounds:
+            low, high = (torch.tensor([stats[end] for stats in bounds], dtype=torch.float64) for end in ("min", "max"))
+            low, high = low.reshape(len(bounds), -1).amin(0), high.reshape(len(bounds), -1).amax(0)
+            if low.shape != high.shape:
+                raise ValueError(f"{len(low)} and {len(high)} components")
+            return spec_from_range(low, high, names if len(names) == len(low) else ())
+    except (AttributeError, TypeError, LookupError, ValueError, RuntimeError) as error:
+        raise DatasetError(f"{root}: the statistics of its actions do not hold a least and a largest vector ({error})") from error
+    actions = list(_all_actions(dataset))
     if not actions:
         raise FileNotFoundError(f"{root}: neither statistics of the actions nor data files to take their bounds from")
     everything = torch.cat(actions)
     return spec_from_actions(everything, names if len(names) == everything.shape[1] else ())
 
 
+def _all_actions(dataset: Dataset) -> Iterator[Tensor]:
+    """The actions of each data file (rows, A); one that cannot be read is left out, as its episodes are."""
+    for path in sorted((dataset.root / "data").rglob("*.parquet")):
+        try:
+            yield matrix_of(pq.read_table(path, columns=[ACTION]), ACTION)
+        except (pa.ArrowException, OSError, LookupError, DatasetError) as error:
+            logger.warning("%s: left out of the bounds of the actions: %s", path, error)
+
+
 def _read_episode(dataset: Dataset, entry: Entry, size: Size | None, fit: Fit, source: str) -> Clip:
     table = dataset.rows_of(entry)
     if table.num_rows == 0:
         raise DatasetError(f"{entry.data}: no rows of episode {entry.index}")
+    if not 0 <= entry.start_seconds < math.inf:
+        raise DatasetError(f"{entry.video}: episode {entry.index} begins at {entry.start_seconds} s")
     video = dataset.path(entry.video)
     clip = read_video(video, size=size, fit=fit, start_seconds=entry.start_seconds, max_frames=table.num_rows)
     length = len(clip)
@@ -139,9 +157,9 @@ def _further_labels(dataset: Dataset, table: pa.Table) -> dict[str, Tensor]:
         kind = str(dataset.features.get(name, {}).get("dtype", ""))
         if name in (ACTION, STATE, REWARD, *OWN_COLUMNS) or not kind.startswith(("float", "int", "bool")):
             continue
-        values = matrix_of(table, name)
+        values = torch.from_numpy(array_of(table, name, np.int64)) if kind.startswith("int") else matrix_of(table, name)
         values = values[:, 0] if values.shape[1] == 1 else values
-        labels[name] = values.bool() if kind == "bool" else values.long() if kind.startswith("int") else values
+        labels[name] = values.bool() if kind == "bool" else values
     return labels
 
 

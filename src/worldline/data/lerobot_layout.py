@@ -134,7 +134,17 @@ class Dataset:
             found = np.flatnonzero(table["episode_index"].to_numpy() == entry.index)
             is_stretch = len(found) > 0 and found[-1] - found[0] == len(found) - 1
             table = table.slice(found[0], len(found)) if is_stretch else table.take(found)
-        return table
+        return self._in_order(table, entry)
+
+    def _in_order(self, table: pa.Table, entry: Entry) -> pa.Table:
+        """The rows by the frame that they belong to, which the video shows in order; from the first on, none missing."""
+        if "frame_index" not in table.column_names:
+            return table
+        number = array_of(table, "frame_index", np.int64)[:, 0]
+        order = np.argsort(number, kind="stable")
+        if not np.array_equal(number[order], np.arange(len(number))):
+            raise DatasetError(f"{entry.data}: the rows of episode {entry.index} are not those of frames 0 to {len(number) - 1}")
+        return table if np.array_equal(order, np.arange(len(order))) else table.take(order)
 
     def path(self, relative: str) -> Path:
         """A file of the data set; its `meta/` must not lead anywhere else."""
@@ -216,18 +226,22 @@ def open_dataset(root: Path, read_table: TableReader = read_parquet) -> Dataset:
     return Dataset(root, info, read_table)
 
 
-def array_of(table: pa.Table, name: str) -> np.ndarray:
-    """A column of numbers, or of lists of one length, as (rows, dim) float32."""
+def array_of(table: pa.Table, name: str, dtype: type[np.generic] = np.float32) -> np.ndarray:
+    """A column of numbers, or of lists of one length, as (rows, dim) of a kind; whole numbers stay exact as np.int64."""
     column = table[name].combine_chunks()
     if pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type) or pa.types.is_large_list(column.type):
+        if column.null_count:
+            raise DatasetError(f"column {name} holds {column.null_count} missing rows")
+        if not pa.types.is_fixed_size_list(column.type) and len(set(np.diff(column.offsets.to_numpy()).tolist())) > 1:
+            raise DatasetError(f"column {name} does not hold vectors of one length")
         column = column.flatten()
+    if column.null_count:
+        raise DatasetError(f"column {name} holds missing, NaN or infinite values")
     try:
-        values = (
-            column.cast(pa.int8() if pa.types.is_boolean(column.type) else column.type)
-            .cast(pa.float64())
-            .to_numpy(zero_copy_only=False)
-            .astype(np.float32)
-        )
+        number = column.cast(pa.int8()) if pa.types.is_boolean(column.type) else column
+        number = number.cast(pa.int64() if np.issubdtype(dtype, np.integer) else pa.float64())
+        with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused below
+            values = number.to_numpy(zero_copy_only=False).astype(dtype)
         matrix = values.reshape(table.num_rows, -1) if table.num_rows else values.reshape(0, 1)
     except (pa.ArrowException, ValueError) as error:
         raise DatasetError(f"column {name} does not hold vectors of one length ({error})") from error

@@ -79,7 +79,7 @@ class VideoLoader(BatchStream):
             "windows": None,
             "tasks": [e.text for e in index.episodes],
             "sources": [e.source for e in index.episodes],
-            "labels": None,  # all of a data set's episodes have them, or none
+            "labels": ["labelled" if e.actions is not None else "" for e in index.episodes],
         }[balance]
         lengths = [episode.num_frames for episode in index.episodes]
         self._windows = WindowTable(lengths, num_frames * frame_skip, groups)

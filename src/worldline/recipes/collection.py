@@ -135,6 +135,8 @@ def collect(
             f"{plan.domain}: none of {plan.num_episodes} episodes could be filmed; the first one: {next(iter(failures.values()))}"
         )
     for size, place in folders.items():
+        if place.exists() and read_json(place / "meta" / "info.json").get("total_episodes") != len(seeds):
+            shutil.rmtree(place)  # written before a run was broken off, in which another episode failed
         if not place.exists():
             place.parent.mkdir(parents=True, exist_ok=True)
             names = () if domain.action_spec is None else domain.action_spec.names

@@ -5,7 +5,7 @@ May import: interfaces, data, data.inspection.actions. Refuses to know: how anyt
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -160,9 +160,7 @@ def read_clips(
 
 def _resized(clip: Clip, size: Size) -> Clip:
     frames = to_uint8(resize_frames(to_float(clip.frames), size))
-    return Clip(
-        frames=frames, rate_hz=clip.rate_hz, source=clip.source, actions=clip.actions, text=clip.text, labels=clip.labels, facts=clip.facts
-    )
+    return replace(clip, frames=frames)
 
 
 def _columns_of(root: Path) -> tuple[str, ...]:

@@ -96,10 +96,13 @@ class FolderReader:
         except (Refused, LabelError, VideoError) as error:
             yield Rejection(name=self.name_of(path), reason=f"table left out: {error}")
             return
-        for row in rows:
-            column = next((name for name in FILE_COLUMNS if isinstance(row.get(name), str)), None)
+        columns = [next((name for name in FILE_COLUMNS if isinstance(row.get(name), str)), None) for row in rows]
+        if not any(columns):
+            return  # A table of something else.
+        for number, (row, column) in enumerate(zip(rows, columns, strict=True)):
             if column is None:
-                return  # A table of something else.
+                yield Rejection(name=self.name_of(path), reason=f"row {number} names no file")
+                continue
             try:
                 # A name that is too long for a file raises, rather than not to exist.
                 target = inside(path.parent, row[column])

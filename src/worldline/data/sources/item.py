@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -56,6 +56,10 @@ class SourceItem:
     rate_hz: float | None = None
 
     def __post_init__(self) -> None:
+        # Names in other encodings, and captions cut in the middle of a character, hold what no file of text can.
+        for name in ("name", "source", "caption"):
+            object.__setattr__(self, name, _writable(getattr(self, name)))
+        object.__setattr__(self, "facts", {_writable(name): _writable(value) for name, value in self.facts.items()})
         if (self.path is None) == (self.content is None):
             raise ValueError(f"{self.name}: give either the path of the file or its content")
         for name, dim in (("actions", 2), ("states", 2), ("rewards", 1)):
@@ -73,6 +77,13 @@ class SourceItem:
         for rows in (self.actions, self.states, self.rewards):
             digest.update(b"none" if rows is None else f"{rows.shape}".encode() + np.ascontiguousarray(rows).tobytes())
         return digest.hexdigest()
+
+
+def _writable(value: Any) -> Any:
+    """Words without halves of characters, whole numbers of 64 bits or else their digits; anything else as it is."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode("utf-8")
+    return str(value) if isinstance(value, int) and not -(2**63) <= value < 2**63 else value
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -132,9 +132,13 @@ def parse_csv(content: bytes) -> dict[str, list[str]]:
         if not any(header) or len(set(header)) != len(header) or len(header) > 4096:
             raise LabelError("no header of different names in its first row")
         columns: list[list[str]] = [[] for _ in header]
+        num_blank = 0
         for number, row in enumerate(reader):
-            if not row:
+            if not row:  # allowed at the end, where it is no row
+                num_blank += 1
                 continue
+            if num_blank:
+                raise LabelError(f"a blank line before row {number}; every frame needs a row")
             if len(row) != len(header):
                 raise LabelError(f"row {number} has {len(row)} cells, the header {len(header)}")
             for cells, cell in zip(columns, row):
@@ -263,6 +267,10 @@ def _numbers(column: pa.Array, name: str) -> np.ndarray:
     rows = len(column)
     try:
         if _is_list(column.type):
+            if column.null_count:
+                raise LabelError(f"column {name} holds {column.null_count} missing rows")
+            if not pa.types.is_fixed_size_list(column.type) and len(set(np.diff(column.offsets.to_numpy()).tolist())) > 1:
+                raise LabelError(f"column {name} does not hold lists of one length")
             column = column.flatten()
         if pa.types.is_boolean(column.type):
             column = column.cast(pa.int8())
