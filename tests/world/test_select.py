@@ -73,3 +73,12 @@ def test_a_tree_grows_in_a_learned_world(make_world):
     noise = torch.randn(1, 1, 4, *world.noise_shape, generator=generator)
     again = world.rollout(state, world.action_spec.denormalize(tree.plans()), noise=noise)
     torch.testing.assert_close(path, again.latents, rtol=1e-3, atol=1e-3)
+
+
+def test_rows_are_numbers_and_no_mask(make_world, video):
+    world = make_world()
+    state = world.prompt(torch.stack([video, video.flip(0)]))
+    swapped = world.select(state, torch.tensor([1, 0], dtype=torch.uint8))
+    assert torch.equal(swapped.latent, state.latent.flip(0))
+    with pytest.raises(ValueError, match="integers"):
+        world.select(state, torch.tensor([True, False]))

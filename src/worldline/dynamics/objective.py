@@ -198,7 +198,7 @@ class ShortcutObjective(nn.Module):
     def _num_unrolled(self, batch_size: int) -> int:
         if not self.config.unroll_share or int(self.updates) < self.config.unroll_after:
             return 0
-        return round(batch_size * self.config.unroll_share)
+        return min(round(batch_size * self.config.unroll_share), batch_size - 1)  # one row, at least, is trained at all its frames
 
     def _past(self, clean: Tensor) -> dict[str, Tensor]:
         """What the network is given of each frame's predecessor: its latents, noised, and their signal level."""

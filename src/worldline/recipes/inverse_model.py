@@ -181,7 +181,7 @@ def fit_inverse_model(
             for group in optimizer.param_groups:
                 group["lr"] = config.learning_rate * min(1, (step + 1) / 30) * (1 - step / config.steps)
             optimizer.zero_grad()
-            ((error * asked).sum() / asked.sum().clamp_min(1)).backward()
+            (torch.where(asked, error, 0).sum() / asked.sum().clamp_min(1)).backward()
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
     return model.eval().requires_grad_(False)

@@ -149,12 +149,16 @@ def _inferred(store: EpisodeStore, latents: LatentStore, known: list[int], optio
     return actions, replace(report, num_inferred=len(unknown), left_out=num_dropped / max(1, num_guesses))
 
 
+_SHORTEST = 2  # frames, between which there is an action
+
+
 def _parts(store: EpisodeStore, known: list[int]) -> list[list[Stretch]]:
     """The known episodes in `MODELS` parts that are left out in turn."""
     whole = [_whole(store, index) for index in known]
     if len(whole) < MODELS:  # parts of episodes, which are less of a test: they look alike
         cut = [torch.linspace(one.first, one.end, MODELS + 1).long().tolist() for one in whole]
-        return [[Stretch(first=edges[part], end=edges[part + 1]) for edges in cut] for part in range(MODELS)]
+        stretches = [[Stretch(first=edges[part], end=edges[part + 1]) for edges in cut] for part in range(MODELS)]
+        return [[one for one in part if one.end - one.first >= _SHORTEST] for part in stretches]
     return [whole[part::MODELS] for part in range(MODELS)]
 
 

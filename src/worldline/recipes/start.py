@@ -3,6 +3,7 @@
 May import: data, dynamics, recipes.recipe's description, tokenizer, world. Refuses to know: how training works.
 """
 
+import copy
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -51,7 +52,7 @@ def size_of(start: World) -> Size:
 def tokenizer_of(start: World) -> Tokenizer:
     """The tokenizer of `start`, on the device that training uses, with gradients off."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return start.tokenizer.to(device).eval().requires_grad_(False)
+    return copy.deepcopy(start.tokenizer).to(device).eval().requires_grad_(False)
 
 
 def tokenizer_cost(start: World, further: str | None) -> str:

@@ -225,7 +225,8 @@ class _Run:
         saved = load_latest(self.checkpoints)
         if saved:
             self._resume(*saved)
-            if self.progress >= 1:
+            # Until it was looked at for the last time a run is not over, though its last step may be saved.
+            if self.progress >= 1 and saved[2].get("looked_at", True):
                 return self._report(interrupted=False)
         else:
             torch.manual_seed(self.config.seed)
@@ -235,13 +236,13 @@ class _Run:
             if self.state.step:
                 log.note(f"resuming at step {self.state.step}")
             batches = self._open_batches()
-            while True:
+            while self.progress < 1:
                 self._stretch(batches, log, stop)
-                if self.progress >= 1 or stop.requested:
+                if stop.requested:
                     break
             if self.progress >= 1:
                 self._callbacks(log)
-            self._save()
+            self._save(looked_at=self.progress >= 1)
         return self._report(interrupted=stop.requested)
 
     def _stretch(self, batches: Iterator[Batch], log: RunLog, stop: StopRequest) -> None:
@@ -320,9 +321,9 @@ class _Run:
             self._save()
             self.num_rollbacks = 0
 
-    def _save(self) -> None:
+    def _save(self, *, looked_at: bool = False) -> None:
         self.elapsed_saved = self.elapsed_seconds
-        run: dict[str, Any] = {"elapsed_seconds": self.elapsed_saved, "metrics": self.metrics}
+        run: dict[str, Any] = {"elapsed_seconds": self.elapsed_saved, "metrics": self.metrics, "looked_at": looked_at}
         save_checkpoint(self.checkpoints, self.state.step, self.state.tensors(), {**self.state.json_state(), **run})
         self.saved_at = time.perf_counter()
 

@@ -46,6 +46,7 @@ class TrainingState:
 
     def advance(self, batch: Batch, *, rate_factor: float, clip_norm: float | None, bf16: bool) -> StepResult:
         """One optimiser step on `batch`, or none if the guard refuses it; either way the batch counts as a step."""
+        before = [(buffer, buffer.clone()) for buffer in self.model.buffers()]  # a forward pass may write into them, such as BatchNorm's
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=bf16):
             terms = cast(Trainable, self.model).loss(batch)
         self.balance.total(terms).backward()
@@ -63,6 +64,10 @@ class TrainingState:
                 optimizer.step()
             self.average.update()
             self.balance.update(terms)
+        else:
+            with torch.no_grad():
+                for buffer, value in before:
+                    buffer.copy_(value)
         self.model.zero_grad(set_to_none=True)
         self.step += 1
         self.num_frames += _num_frames(batch)

@@ -226,8 +226,10 @@ class World(nn.Module):
             ValueError: if `rows` is not a list of rows of the state.
         """
         count = state.batch_size
-        if rows.ndim != 1 or not len(rows) or rows.is_floating_point() or not bool(((rows >= 0) & (rows < count)).all()):
+        is_list = rows.ndim == 1 and len(rows) and not rows.is_floating_point() and rows.dtype != torch.bool
+        if not is_list or not bool(((rows >= 0) & (rows < count)).all()):
             raise ValueError(f"rows must be (N,) integers from 0 to {count - 1}, got {tuple(rows.shape)} {rows.dtype}")
+        rows = rows.long()  # as bytes they would be a mask
         return replace(
             state,
             latent=state.latent[rows],
