@@ -107,3 +107,16 @@ def test_soft_value_lies_between_the_best_plan_and_the_mean_one(world):
     torch.testing.assert_close(hot[0], scores.mean(), rtol=0.05, atol=0)
     warm = world.soft_value(start[:1], HORIZON, temperature=5.0, action_std=1.0)
     assert hot[0] < warm[0] < cold[0]
+
+
+def test_seeded_steps_are_a_seeded_rollout_and_a_short_one_is_part_of_a_long_one() -> None:
+    world = LinearQuadraticWorld(noise_scale=0.3)
+    start, actions = world.state(torch.rand(1, 4, dtype=torch.float64)), torch.rand(1, 4, 2, dtype=torch.float64)
+    long = world.rollout(start, actions, samples=2, seed=5).latents
+    assert torch.equal(world.rollout(start, actions[:, :2], samples=2, seed=5).latents, long[:, :, :2])
+    state, stepped = start, []
+    for action in actions.unbind(1):
+        state = world.step(state, action, seed=5)
+        stepped.append(state.latent)
+    assert torch.equal(torch.stack(stepped, 1), world.rollout(start, actions, seed=5).latents[0])
+    assert not torch.equal(stepped[0] - start.latent, stepped[1] - stepped[0])

@@ -98,7 +98,7 @@ class LinearQuadraticWorld:
     def step(self, state: State, action: Tensor | None, *, noise: Tensor | None = None, seed: int | None = None) -> State:
         """The next state; see `interfaces.World.step`. No action is the zero action."""
         if noise is None:
-            noise = self._draw((state.batch_size if seed is None else 1,), state.latent, seed)
+            noise = self._draw((state.batch_size if seed is None else 1,), state.latent, _at(seed, state.position))
         values = self._advance(state.latent.flatten(-2), action, noise.flatten(-2))
         return State(latent=values.unflatten(-1, self.noise_shape), position=state.position + 1)
 
@@ -122,7 +122,8 @@ class LinearQuadraticWorld:
         if state.batch_size not in (1, batch):
             raise ValueError(f"state has {state.batch_size} rows and actions have {batch}; give as many, or a state of one row")
         if noise is None:
-            noise = self._draw((samples, batch if seed is None else 1, horizon), state.latent, seed)
+            shape = (samples, batch if seed is None else 1)
+            noise = torch.stack([self._draw(shape, state.latent, _at(seed, state.position + t)) for t in range(horizon)], dim=2)
         samples = noise.shape[0]
         values = state.latent.flatten(-2).expand(samples, batch, -1)
         frames = []
@@ -228,6 +229,11 @@ class LinearQuadraticWorld:
     def _draw(self, shape: tuple[int, ...], like: Tensor, seed: int | None) -> Tensor:
         generator = None if seed is None else torch.Generator(like.device).manual_seed(seed)
         return torch.randn(*shape, *self.noise_shape, generator=generator, dtype=like.dtype, device=like.device)
+
+
+def _at(seed: int | None, position: int) -> int | None:
+    """The seed of one frame: with it seeded steps are a seeded rollout, as in a learned world."""
+    return None if seed is None else seed * 1_000_003 + position
 
 
 def latents_of(source: State | Rollout | Tensor) -> Tensor:
