@@ -247,6 +247,23 @@ def test_heads_are_read_where_an_objective_asks_and_nowhere_else(planner, config
     assert torch.allclose(several[0].actions, several[1].actions)
 
 
+@pytest.mark.parametrize("reads", [True, False])
+def test_trees_of_many_rounds_can_be_read(reads: bool) -> None:
+    world = WithHeads(action_limit=1.0)
+    world.there = True
+
+    def by_head(rollout: Rollout) -> torch.Tensor:
+        first = rollout.heads["first"] if reads else rollout.latents[..., 0, 0]
+        return -first.square().sum(2).mean(0)
+
+    config = SoftTreeConfig(horizon=6, chunk=2, num_roots=8, width=3, branching=2, num_rounds=120, refine_steps=0)
+    plan, tree = SoftTree(world, by_head, config).grow(world.state(START), seed=0)
+    assert plan.status == "ok"
+    assert tree is not None
+    for level in tree.levels:
+        assert torch.equal(level.heads["first"], level.latents[..., 0, 0])
+
+
 def test_lazy_heads_are_made_of_their_sources() -> None:
     heads = LazyHeads([{"a": torch.ones(2)}, {"a": torch.zeros(1)}], lambda *values: torch.cat(values))
     assert list(heads) == ["a"]

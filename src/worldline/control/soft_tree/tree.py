@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from worldline.control.gradient import Moments
-from worldline.control.heads import LazyHeads
+from worldline.control.heads import JoinedHeads, LazyHeads
 from worldline.interfaces import World
 
 
@@ -64,7 +64,7 @@ class Level:
             **{name: torch.cat([getattr(self, name), getattr(other, name)]) for name in _ROWS},
             moments=Moments(**{name: torch.cat(pair) for name, pair in pairs.items()}),
             latents=torch.cat([self.latents, other.latents], dim=1),
-            heads=LazyHeads([self.heads, other.heads], lambda *values: torch.cat(values, dim=1)),
+            heads=JoinedHeads(self.heads, other.heads),
         )
 
 
