@@ -17,7 +17,7 @@ def test_large_tensors_are_not_paged_in_again_and_again() -> None:
     for _ in range(10):
         values + values
     faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-    assert faults < 20_000  # 80 000 when each of the ten 32 MiB results comes from fresh pages
+    assert faults < 1000  # 80 000 when each of the ten 32 MiB results comes from fresh pages
 
 
 def test_elsewhere_it_does_nothing_and_says_so(monkeypatch) -> None:
