@@ -96,7 +96,7 @@ def _processor() -> Iterator[Finding]:
     )
     capability = torch.backends.cpu.get_cpu_capability()
     bf16 = bfloat16_instructions()
-    slow = "" if bf16 else "; none for bfloat16, so training computes in float32 and takes up to twice as long"
+    slow = "" if bf16 else "; none for bfloat16, so training computes in float32 and takes longer"
     yield Finding(name="instructions", verdict="note" if slow else "ok", detail=f"{capability} {' '.join(bf16)}".strip() + slow)
     if torch.cuda.is_available():
         names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]

@@ -12,7 +12,7 @@ _FLAGS = ("avx512_bf16", "amx_bf16", "bf16")
 
 
 def fast_bfloat16(device: torch.device | str = "cpu") -> bool:
-    """Whether a device has instructions for products in bfloat16; a processor without emulates them, five to twenty times as slowly."""
+    """Whether a device has instructions for products in bfloat16; a processor without emulates them, many times as slowly."""
     if torch.device(device).type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return bool(bfloat16_instructions())

@@ -4,7 +4,7 @@ Muon (Jordan 2024; Liu et al. 2025, arXiv 2502.16982) orthogonalises the momentu
 AdamW update (`match_rms_adamw`, 0.2 sqrt(max(rows, columns))), so both optimisers take learning rates of the same order and the same
 weight decay. torch's Newton-Schulz runs in bfloat16, on a CPU with native bfloat16 twice as fast as in float32: 0.7 ms for a 128 x 128
 matrix, 3 ms for 256 x 256, 8 ms for 1024 x 256, once per step and independent of the batch. Where a processor has no instructions for
-it, that is slower by a factor of 25, and it runs in float32.
+it, it runs in float32 (docs/log.md has what that saves).
 
 May import: torch, scale. Refuses to know: models, beyond their modules' classes and the attribute `adamw`.
 """
