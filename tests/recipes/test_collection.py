@@ -1,6 +1,8 @@
 """Collections: resumable, the same however they were made, and honest about what is missing."""
 
+import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +84,20 @@ def test_it_goes_on_where_it_was_broken_off(folder: Path, tmp_path: Path, monkey
     collect(tmp_path / "again", PLAN)
     for name in ("meta/stats.json", "meta/tasks.parquet", "sheet.png"):
         assert (tmp_path / "again" / name).read_bytes() == (folder / name).read_bytes()
+
+
+def test_a_data_set_with_other_episodes_is_never_removed(folder: Path, tmp_path: Path) -> None:
+    """As where a run was broken off between two sizes, and an episode that had failed is filmed by the next."""
+    shutil.copytree(folder, tmp_path / "push")
+    (tmp_path / "push" / "collection.json").unlink()
+    plan = replace(PLAN, num_episodes=2)
+    (tmp_path / ".push.episodes").mkdir()
+    for seed in (7, 8):
+        film_episode(plan, seed, tmp_path / ".push.episodes" / f"{seed}.safetensors")
+    with pytest.raises(FileExistsError, match="has 3 episodes, and 2 are filmed"):
+        collect(tmp_path / "push", plan, num_workers=1)
+    assert len(list(read_lerobot(tmp_path / "push"))) == 3
+    assert len(list((tmp_path / ".push.episodes").glob("*.safetensors"))) == 2
 
 
 def test_an_episode_comes_back_from_its_file(tmp_path: Path) -> None:

@@ -115,10 +115,10 @@ def read_columns(path: str | Path, columns: Sequence[str]) -> Tensor:
                 raise LabelError(f"{path}: no column {', '.join(missing)}; it has {', '.join(names or ('none',))}")
             places, num_blank = [names.index(column) for column in columns], 0
             for number, row in enumerate(reader):
-                if not row:  # allowed at the end, where it is no row
+                if not row:
                     num_blank += 1
                     continue
-                if num_blank:
+                if num_blank and len(names) == 1:  # an empty cell, of which only one at the end is none
                     raise LabelError(f"{path}: a blank line before row {number}; every frame needs a row")
                 values = [float(row[place] or "nan") if place < len(row) else math.nan for place in places]
                 if not all(abs(value) <= _LARGEST for value in values):

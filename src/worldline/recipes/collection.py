@@ -135,8 +135,10 @@ def collect(
             f"{plan.domain}: none of {plan.num_episodes} episodes could be filmed; the first one: {next(iter(failures.values()))}"
         )
     for size, place in folders.items():
-        if place.exists() and read_json(place / "meta" / "info.json").get("total_episodes") != len(seeds):
-            shutil.rmtree(place)  # written before a run was broken off, in which another episode failed
+        if place.exists() and (found := read_json(place / "meta" / "info.json").get("total_episodes")) != len(seeds):
+            raise FileExistsError(
+                f"{place} has {found} episodes, and {len(seeds)} are filmed: one that had failed did not now; remove it and call again"
+            )
         if not place.exists():
             place.parent.mkdir(parents=True, exist_ok=True)
             names = () if domain.action_spec is None else domain.action_spec.names

@@ -134,10 +134,10 @@ def parse_csv(content: bytes) -> dict[str, list[str]]:
         columns: list[list[str]] = [[] for _ in header]
         num_blank = 0
         for number, row in enumerate(reader):
-            if not row:  # allowed at the end, where it is no row
+            if not row:
                 num_blank += 1
                 continue
-            if num_blank:
+            if num_blank and len(header) == 1:  # an empty cell, of which only one at the end is none
                 raise LabelError(f"a blank line before row {number}; every frame needs a row")
             if len(row) != len(header):
                 raise LabelError(f"row {number} has {len(row)} cells, the header {len(header)}")
