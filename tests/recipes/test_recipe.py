@@ -120,3 +120,21 @@ def test_latents_are_cached_under_the_weights_that_made_them(dot_recipe, dot_sto
         tokenizer.to_latent.weight.add_(0.1)
     encode_store(tokenizer, dot_store, tmp_path / "latents")
     assert len(list((tmp_path / "latents").iterdir())) == 2
+
+
+def test_averaged_weights_have_statistics_of_their_own(dot_recipe, dot_store, tmp_path):
+    """Latents over the training set, masked as in training or not, are about normalised; a run of an older version keeps what it had."""
+    recipe = dot_recipe(tokenizer_steps=30, dynamics_steps=2)
+    recipe = replace(recipe, tokenizer=replace(recipe.tokenizer, max_mask=0.0))
+    world = train_world(recipe, dot_store, tmp_path / "run")
+    frames = dot_store.video[:].float().unsqueeze(0) / 255
+    with torch.no_grad():
+        latents = world.tokenizer.encode(frames).flatten(0, 2)
+    assert latents.mean(0).abs().max() < 0.15
+    assert (latents.std(0) - 1).abs().max() < 0.15
+    path = tmp_path / "run" / "tokenizer" / "statistics.json"
+    assert set(json.loads(path.read_text())) == {"running_mean", "running_var", "num_batches_tracked"}
+    assert train_world(recipe, dot_store, tmp_path / "run").fingerprint() == world.fingerprint()
+    (tmp_path / "old" / "dynamics").mkdir(parents=True)
+    train_world(recipe, dot_store, tmp_path / "old")
+    assert not (tmp_path / "old" / "tokenizer" / "statistics.json").exists()

@@ -6,6 +6,7 @@ May import: everything below cli. Refuses to know: where the videos come from (t
 """
 
 import dataclasses
+import json
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,12 +21,14 @@ from worldline.recipes.corpus import Corpus, with_label_share
 from worldline.recipes.flops import training_flops_per_frame
 from worldline.recipes.pseudo_labels import PseudoLabels, infer_labels
 from worldline.recipes.start import begin, flops_of, tokenizer_cost, tokenizer_of
-from worldline.tokenizer import Tokenizer, TokenizerConfig, TokenizerObjective, pixel_metric
+from worldline.scale import read_json, write_whole
+from worldline.tokenizer import Tokenizer, TokenizerConfig, TokenizerObjective, pixel_metric, settled
 from worldline.train import TrainConfig, TrainReport, to_device, train
 from worldline.world import ActionSpace, World, WorldConfig
 
 _COUNTED_ROWS = 4  # of a batch that operations are counted on; they are in proportion to its rows
 _METRIC_FRAMES = 64
+_SETTLING_BATCHES = 32
 _ENCODED_AT_ONCE = 64  # episodes, on a GPU
 _FURTHER_RATE = 0.3  # of a tokenizer's rates, when it is trained on
 
@@ -323,16 +326,27 @@ def train_tokenizer(
     loader = corpus.batches(batch_size=batch_size, num_frames=num_frames, seed=seed, num_workers=num_workers)
     held = corpus.batches(batch_size=64, num_frames=num_frames, seed=seed + 1).batch(0).frames
     assert held is not None
+    others = corpus.batches(batch_size=batch_size, num_frames=num_frames, seed=seed + 2)
+
+    def with_statistics() -> Tokenizer:
+        device = tokenizer.encoder_position.device
+        return settled(tokenizer, (to_device(others.batch(index), device) for index in range(_SETTLING_BATCHES)), seed=seed)
 
     def evaluate(model: torch.nn.Module, step: int) -> dict[str, float]:
         frames = held.to(tokenizer.encoder_position.device)
         with torch.no_grad():
-            error = (tokenizer.reconstruct(frames) - frames).square().mean()
+            error = (with_statistics().reconstruct(frames) - frames).square().mean()
         return {"reconstruction_psnr_db": -10 * float(error.log10())}
 
     objective = TokenizerObjective(tokenizer)
     report = train(objective, loader, training, folder / "tokenizer", evaluate=evaluate)
     raise_if_interrupted(report)
+    path = folder / "tokenizer" / "statistics.json"
+    if not path.is_file() and not (folder / "dynamics").is_dir():  # dynamics of an older version know the latents as they were
+        found = {name: buffer.tolist() for name, buffer in with_statistics().normalize.named_buffers()}
+        write_whole(path, json.dumps(found))
+    if path.is_file():
+        tokenizer.normalize.load_state_dict({name: torch.tensor(value) for name, value in read_json(path).items()})
     return tokenizer, _cost(report, objective, Batch(frames=held[:_COUNTED_ROWS]))
 
 
