@@ -61,7 +61,7 @@ def main() -> None:
             bare = [replace(clip, frames=clip.frames.new_zeros(len(clip), 3, size, size)) for clip in filmed]
             sets[f"lossless, {size} px"] = [replay(simulator, clip) for clip in bare]
     for name, clips in sets.items():
-        for skip, span in ((1, 8), (2, 8), (2, 12), (2, 16)):
+        for skip, span in ((2, 3), (1, 8), (2, 8), (2, 12), (2, 16)):
             row = {motion: errors(clips, motion, skip, span) for motion in NUM_BALLS}
             shown = ", ".join(f"{motion} {float(values.mean()):.4f} ({len(values)})" for motion, values in row.items() if len(values))
             print(f"{name}, {clips[0].rate_hz / skip:g} Hz, {span} frames: {shown}", flush=True)

@@ -48,6 +48,17 @@ def test_usual_and_unusual_attributes_do_not_meet(simulator: Simulator) -> None:
         assert not set(usual) & set(unusual), attribute.name
 
 
+def test_an_attribute_can_be_given(simulator: Simulator) -> None:
+    drawn = draw_attributes(simulator, seed=5, split="train")
+    others = [(attribute.name, attribute.draw(np.random.default_rng(1))) for attribute in simulator.attributes]
+    name, value = next((name, value) for name, value in others if value != drawn[name])
+    assert draw_attributes(simulator, seed=5, split="train", fixed={name: value}) == drawn | {name: value}
+    (clip,) = record(simulator, seed=5, num_frames=2, sizes=(32,), fixed={name: value})
+    assert clip.facts[f"attribute.{name}"] == value
+    with pytest.raises(ValueError, match="no attribute size_of_moon; it has .*" + name):
+        record(simulator, seed=5, num_frames=2, fixed={"size_of_moon": 1.0})
+
+
 def test_an_episode_is_a_function_of_its_number(simulator: Simulator) -> None:
     first = record(simulator, seed=3, num_frames=num_frames(simulator), sizes=(32, 48))
     record(simulator, seed=4, split="ood", num_frames=3, sizes=(32,))

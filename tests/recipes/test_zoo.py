@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from worldline.data import write_lerobot
+from worldline.data import EpisodeStore, read_lerobot, write_lerobot
 from worldline.envs.zoo import DOMAINS
 from worldline.interfaces import ActionSpec, Clip
-from worldline.recipes.balls import balls, data_of_balls
+from worldline.recipes.balls import balls, data_of_balls, one_law
 from worldline.recipes.corpus import Corpus
+from worldline.recipes.recipe import world_config
 from worldline.recipes.zoo import FRAME_SKIPS, fit_windows, read_zoo, zoo
 from worldline.recipes.zoo_figures import train_zoo
 from worldline.world import World
@@ -155,3 +156,12 @@ def test_balls_are_the_domain_of_their_own(data: Path, tmp_path: Path) -> None:
     assert data_of_balls(data / "balls") == data
     with pytest.raises(FileNotFoundError, match="--domains balls"):
         data_of_balls(tmp_path / "nowhere")
+
+
+def test_one_law_spends_its_minutes_in_few_tokens(data: Path, tmp_path: Path) -> None:
+    recipe = one_law(minutes=16)
+    seconds = (recipe.tokenizer_training.duration_seconds, recipe.dynamics_training.duration_seconds)
+    assert seconds == (pytest.approx(120), pytest.approx(840))
+    config = world_config(recipe, Corpus.of(EpisodeStore.build(tmp_path / "store", read_lerobot(data / "balls" / "train")), 2))
+    assert config.dynamics.num_packed == 4
+    assert config.dynamics.context_frames < recipe.dynamics_batch[1]

@@ -38,18 +38,31 @@ def simulator_seed(seed: int, split: Split) -> int:
     return SPLITS.index(split) * SEEDS_PER_SPLIT + seed
 
 
-def draw_attributes(simulator: Simulator | type[Simulator], *, seed: int, split: Split, unusual: Collection[str] = ()) -> dict[str, Value]:
+def draw_attributes(
+    simulator: Simulator | type[Simulator],
+    *,
+    seed: int,
+    split: Split,
+    unusual: Collection[str] = (),
+    fixed: Mapping[str, Value] | None = None,
+) -> dict[str, Value]:
     """The attributes of an episode: usual values, in the split `ood` unusual ones where there are any; if `unusual` names some, of these.
+
+    Those that `fixed` gives are as it says; the others are drawn as without it.
 
     Raises:
         ValueError: if there is no such attribute, or it has no unusual values.
     """
+    names = [attribute.name for attribute in simulator.attributes]
+    if unknown := sorted((fixed or {}).keys() - set(names)):
+        raise ValueError(f"{simulator.name} has no attribute {', '.join(unknown)}; it has {', '.join(names)}")
     able = [attribute.name for attribute in simulator.attributes if attribute.unusual is not None]
     if unknown := sorted(set(unusual) - set(able)):
         raise ValueError(f"{simulator.name} has no unusual {', '.join(unknown)}; there are unusual {', '.join(able) or 'ones of nothing'}")
     wanted = (unusual or able) if split == "ood" else ()
     generator = np.random.default_rng([simulator_seed(seed, split), _ATTRIBUTES])
-    return {attribute.name: attribute.draw(generator, unusual=attribute.name in wanted) for attribute in simulator.attributes}
+    drawn = {attribute.name: attribute.draw(generator, unusual=attribute.name in wanted) for attribute in simulator.attributes}
+    return drawn | dict(fixed or {})
 
 
 def record(
@@ -61,6 +74,7 @@ def record(
     num_frames: int = 64,
     sizes: Sequence[int] = (64,),
     unusual: Collection[str] = (),
+    fixed: Mapping[str, Value] | None = None,
 ) -> tuple[Clip, ...]:
     """Film one episode, at several picture sizes at once; the clips differ in their frames only.
 
@@ -72,6 +86,7 @@ def record(
         num_frames: frames of the clip, T.
         sizes: sides of the square pictures, in pixels.
         unusual: attributes that have unusual values in the split `ood`; all that can if empty.
+        fixed: attributes that are given in place of drawn.
 
     Returns:
         For each size a clip with frames (T, 3, size, size), actions (T, A) or None, states (T, D), text the first caption; labels
@@ -85,7 +100,7 @@ def record(
     if policy not in simulator.policy_names:
         raise ValueError(f"policy {policy!r} is unknown in {simulator.name}; choose one of {', '.join(simulator.policy_names)}")
     generator = np.random.default_rng([simulator_seed(seed, split), _POLICY])
-    attributes = draw_attributes(simulator, seed=seed, split=split, unusual=unusual)
+    attributes = draw_attributes(simulator, seed=seed, split=split, unusual=unusual, fixed=fixed)
     facts = {"domain": simulator.name, "seed": seed, "split": split, "policy": policy}
     return _film(simulator, attributes, facts, lambda: simulator.policy(policy, generator), num_frames=num_frames, sizes=sizes)
 

@@ -14,6 +14,8 @@ from worldline.dynamics import Size
 from worldline.recipes.recipe import Recipe
 from worldline.recipes.zoo import zoo
 
+_TOKENIZER_SHARE = 1 / 8  # of the minutes of one law
+
 
 def balls(
     *,
@@ -31,6 +33,32 @@ def balls(
     recipe = zoo(size=size, image_size=image_size, minutes=minutes, steps=steps, label_share=label_share)
     tokenizer = replace(recipe.tokenizer, motion_weight=4.0)
     return replace(recipe, name="balls", tokenizer=tokenizer, dynamics_batch=(8, 24), context_frames=16, measured_frames=(3, 16))
+
+
+def one_law(*, size: Size = "nano", image_size: int = 64, minutes: float = 40) -> Recipe:
+    """A world of one motion that is certain, and has to be carried on exactly: 40 minutes of one core, 5 of them for the tokenizer.
+
+    Patches of 8 pixels and not 16: an edge is nearly straight in its patch, and balls are redrawn within hundredths of a pixel. Inside
+    the dynamics 16 of them are one token, so that a frame costs no more. What follows is certain, so all of the training goes to frames
+    drawn in one step, nearly always after a past that is clean.
+
+    Args:
+        size: of the dynamics network.
+        image_size: side of the square frames, pixels, a multiple of 32.
+        minutes: of training, tokenizer and dynamics together.
+    """
+    recipe = balls(size=size, image_size=image_size, minutes=minutes, steps=(1_000_000, 1_000_000))
+    return replace(
+        recipe,
+        name="balls of one law",
+        tokenizer=replace(recipe.tokenizer, grid=image_size // 8, latent_dim=8, width=64, head_dim=32, max_mask=0.0),
+        tokenizer_training=replace(recipe.tokenizer_training, duration_seconds=60 * minutes * _TOKENIZER_SHARE),
+        tokenizer_batch=(16, 2),
+        dynamics_training=replace(recipe.dynamics_training, duration_seconds=60 * minutes * (1 - _TOKENIZER_SHARE)),
+        shortcut=replace(recipe.shortcut, start_share=0.9, mean_share=1.0, clean_context_share=0.9, self_share=0.0),
+        dynamics_batch=(16, 24),
+        packing=4,
+    )
 
 
 def data_of_balls(data: Path) -> Path:

@@ -188,8 +188,15 @@ def film_episode(plan: CollectionPlan, seed: int, path: Path) -> None:
     try:
         simulator = _running(plan.domain)
         policy = plan.policy_of(type(simulator), seed)
-        shape = {"num_frames": plan.num_frames, "sizes": plan.sizes}
-        clips = record(simulator, seed=seed, split=plan.split, policy=policy, unusual=plan.unusual, **shape)
+        clips = record(
+            simulator,
+            seed=seed,
+            split=plan.split,
+            policy=policy,
+            num_frames=plan.num_frames,
+            sizes=plan.sizes,
+            unusual=plan.unusual,
+        )
     except Exception:
         _running.cache_clear()  # what is left of it is not to be trusted
         raise
