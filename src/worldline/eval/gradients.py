@@ -16,9 +16,10 @@ from torch import Tensor
 from worldline.eval.video import Windows
 from worldline.world import World
 
-_STEP = 1e-4
-"""Half the distance of a difference, in units of the input (a normalised action, noise or latent): at float64 and a fourth-order formula
-both truncation and rounding stay far below 1e-6 of the derivative."""
+_STEP, _ACTION_STEP = 1e-3, 1e-4
+"""Half the distance of a difference, in units of the input (noise or latent; a normalised action, whose Fourier features turn quickly): at
+float64 and a fourth-order formula truncation stays far below 1e-6 of the derivative, and so does rounding unless the derivative is next to
+nothing, as that by the noise is in a world hardly trained."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,12 +113,13 @@ def _compare(
         single = torch.zeros_like(point).flatten()
         single[index] = 1
         directions[f"{name}, {_position(name, index, point, names)}"] = single.view_as(point)
-    moves = _STEP * torch.cat(list(directions.values()))
-    moved = {name: torch.cat([point + steps * moves for steps in (1, -1, 2, -2)])}
+    step = _ACTION_STEP if name == "actions" else _STEP
+    moves = step * torch.cat(list(directions.values()))
+    moved = {name: torch.cat([point + times * moves for times in (1, -1, 2, -2)])}
     others = {other: value.expand(len(moved[name]), *value.shape[1:]) for other, value in inputs.items() if other != name}
     with torch.no_grad():
         near_up, near_down, far_up, far_down = function({**others, **moved}).view(4, -1)
-    numeric = (8 * (near_up - near_down) - (far_up - far_down)) / (12 * _STEP)
+    numeric = (8 * (near_up - near_down) - (far_up - far_down)) / (12 * step)
     rows = []
     for (label, towards), difference in zip(directions.items(), numeric.tolist(), strict=True):
         analytic = float((gradient * towards).sum())
